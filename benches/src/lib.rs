@@ -1,0 +1,1 @@
+//! Inputs, device list and synchronisation shared by the benches.

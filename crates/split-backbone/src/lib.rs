@@ -1,0 +1,1 @@
+//! Backbones that can be cut: ResNets, their split points, weights and data sets.

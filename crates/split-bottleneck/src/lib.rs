@@ -1,0 +1,1 @@
+//! Bottleneck units for frozen networks: encoder, decoder, rate models, training, banks.

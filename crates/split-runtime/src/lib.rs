@@ -1,0 +1,1 @@
+//! Device and edge for split computing: a sans-IO protocol core.

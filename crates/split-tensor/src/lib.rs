@@ -1,0 +1,1 @@
+//! Quantizers, entropy coders and frames for small activation tensors.
