@@ -1,1 +1,2 @@
 //! Bottleneck units for frozen networks: encoder, decoder, rate models, training, banks.
+pub mod ops;
