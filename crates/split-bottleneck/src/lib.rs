@@ -1,2 +1,1 @@
 //! Bottleneck units for frozen networks: encoder, decoder, rate models, training, banks.
-pub mod ops;
