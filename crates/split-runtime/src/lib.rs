@@ -25,7 +25,9 @@
 //! - a drain ends, and so does a connection whose peer is silent, slow or reads nothing.
 
 mod proto;
+mod serving;
 mod time;
 
 pub use proto::*;
+pub use serving::*;
 pub use time::Time;

@@ -14,6 +14,7 @@ mod wire;
 pub use contract::Contract;
 pub use device::{DeviceConfig, DeviceConnection};
 pub use edge::{EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent, ReplyError};
+pub(crate) use error::check_range;
 pub use error::{ConfigError, MessageError, ProtocolError};
 pub use limits::{
     MAX_BODY_BYTES, MAX_BUDGET_US, MAX_CONTRACTS, MAX_DETAIL_BYTES, MAX_IN_FLIGHT,
