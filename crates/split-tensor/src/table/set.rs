@@ -1,0 +1,327 @@
+//! The tables of one rung: one for all channels, one for each, or one for each neighbourhood.
+
+use alloc::vec::Vec;
+
+use super::FreqTable;
+use super::context::ContextModel;
+use super::serial;
+use crate::coder::payload;
+use crate::coder::rans;
+use crate::coder::slots::CoderTable;
+use crate::error::{DecodeError, EncodeError, TableError};
+use crate::latent::LatentShape;
+use crate::limits::{MAX_CHANNELS, MAX_TABLES, small_u16};
+use crate::symbols::Symbols;
+
+/// How many rANS lanes an encoder uses; a decoder takes what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Lanes {
+    /// A lane for every 800 bytes that the tables expect: ending them costs about 0.2 %.
+    #[default]
+    Small,
+    /// A lane for every 100 bytes that the tables expect: faster, up to 2 % larger.
+    Fast,
+    /// This many, rounded down to a power of two from 1 to 64.
+    Exactly(usize),
+}
+
+/// Which table codes which symbol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// One table for any number of channels.
+    Shared,
+    /// The table of each channel.
+    Channels(Vec<u16>),
+    /// By channel and neighbours.
+    Contexts(ContextModel),
+}
+
+impl Layout {
+    /// The table of a channel; with contexts, that of its first symbol.
+    pub(crate) fn table_of(&self, channel: usize) -> u16 {
+        match self {
+            Self::Shared => 0,
+            Self::Channels(tables) => tables[channel],
+            Self::Contexts(model) => model.channels[channel].first,
+        }
+    }
+}
+
+/// Integer tables of one rung, with what the coder needs built once.
+#[derive(Debug, Clone)]
+pub struct TableSet {
+    tables: Vec<FreqTable>,
+    layout: Layout,
+    built: Vec<CoderTable>,
+}
+
+impl PartialEq for TableSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.tables == other.tables && self.layout == other.layout
+    }
+}
+
+impl Eq for TableSet {}
+
+impl TableSet {
+    /// One table for all channels, however many there are.
+    #[must_use]
+    pub fn shared(table: FreqTable) -> Self {
+        Self::build(alloc::vec![table], Layout::Shared)
+    }
+
+    /// One table for each channel; equal tables are stored once.
+    ///
+    /// # Errors
+    /// [`TableError::BadChannelCount`] for no tables or more than [`MAX_CHANNELS`],
+    /// [`TableError::BadTableCount`] for more than [`MAX_TABLES`] different ones.
+    pub fn per_channel(tables: Vec<FreqTable>) -> Result<Self, TableError> {
+        let found = tables.len();
+        if found == 0 || found > MAX_CHANNELS {
+            return Err(TableError::BadChannelCount {
+                found,
+                allowed: MAX_CHANNELS,
+            });
+        }
+        let mut distinct = Vec::new();
+        let mut assignment = Vec::with_capacity(found);
+        for table in tables {
+            assignment.push(intern(&mut distinct, table)?);
+        }
+        Ok(Self::build(distinct, Layout::Channels(assignment)))
+    }
+
+    /// Number of channels that this set is made for; `None` where any number fits.
+    #[must_use]
+    pub fn channels(&self) -> Option<usize> {
+        match &self.layout {
+            Layout::Shared => None,
+            Layout::Channels(tables) => Some(tables.len()),
+            Layout::Contexts(model) => Some(model.channels.len()),
+        }
+    }
+
+    /// Classes of neighbourhoods in all channels together; 0 where neighbours do not matter.
+    #[must_use]
+    pub fn contexts(&self) -> usize {
+        match &self.layout {
+            Layout::Contexts(model) => model
+                .channels
+                .iter()
+                .map(|channel| channel.tables.len() + 1)
+                .sum(),
+            _ => 0,
+        }
+    }
+
+    /// The distinct tables.
+    #[must_use]
+    pub fn tables(&self) -> &[FreqTable] {
+        &self.tables
+    }
+
+    /// The table of a channel; with contexts, the one of its first symbol.
+    ///
+    /// # Panics
+    /// For a channel that the set does not have.
+    #[must_use]
+    pub fn table_of(&self, channel: usize) -> &FreqTable {
+        &self.tables[usize::from(self.layout.table_of(channel))]
+    }
+
+    /// The serial form, byte for byte the same for equal sets.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serial::write(&self.tables, &self.layout)
+    }
+
+    /// Reads the serial form.
+    ///
+    /// # Errors
+    /// [`TableError`] for every byte string that [`Self::to_bytes`] does not write.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, TableError> {
+        let (tables, layout) = serial::read(bytes)?;
+        Ok(Self::build(tables, layout))
+    }
+
+    /// XXH3 of [`Self::to_bytes`]: equal digests mean equal tables.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&self.to_bytes())
+    }
+
+    /// Appends the payload of `symbols`, with lanes as [`Lanes::Small`] says.
+    ///
+    /// The first byte is the descriptor; in a frame it shares a byte with the flags.
+    ///
+    /// # Errors
+    /// [`EncodeError::ChannelMismatch`] for symbols with another number of channels.
+    pub fn encode_into(&self, symbols: &Symbols, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.encode_with(symbols, Lanes::Small, out)
+    }
+
+    /// As [`Self::encode_into`], with a choice of lanes.
+    ///
+    /// # Errors
+    /// As [`Self::encode_into`].
+    pub fn encode_with(
+        &self,
+        symbols: &Symbols,
+        lanes: Lanes,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        let shape = symbols.shape();
+        if let Some(allowed) = self.channels_unlike(shape) {
+            return Err(EncodeError::ChannelMismatch {
+                found: shape.channels(),
+                allowed,
+            });
+        }
+        payload::encode(
+            self,
+            shape,
+            symbols.values(),
+            self.lane_code(shape, lanes),
+            out,
+        );
+        Ok(())
+    }
+
+    /// Decodes a payload of [`Self::encode_into`].
+    ///
+    /// # Errors
+    /// [`DecodeError`] for bytes that are cut, damaged or made with tables that disagree.
+    pub fn decode(&self, shape: LatentShape, payload: &[u8]) -> Result<Symbols, DecodeError> {
+        let mut values = Vec::new();
+        self.decode_into(shape, payload, &mut values)?;
+        Ok(Symbols::from_checked(shape, values))
+    }
+
+    /// As [`Self::decode`], into a buffer that the caller keeps.
+    ///
+    /// # Errors
+    /// As [`Self::decode`]; the buffer then holds nothing of use.
+    pub fn decode_into(
+        &self,
+        shape: LatentShape,
+        payload: &[u8],
+        values: &mut Vec<i32>,
+    ) -> Result<(), DecodeError> {
+        if let Some(allowed) = self.channels_unlike(shape) {
+            return Err(DecodeError::ChannelMismatch {
+                found: shape.channels(),
+                allowed,
+            });
+        }
+        payload::decode(self, shape, payload, values)
+    }
+
+    /// Ideal bits of `symbols`: cross-entropy under these integer tables, raw bits of escapes
+    /// included, without the coder's flush.
+    ///
+    /// # Panics
+    /// For symbols with another number of channels than the set.
+    #[must_use]
+    pub fn code_length_bits(&self, symbols: &Symbols) -> f64 {
+        let shape = symbols.shape();
+        assert!(
+            self.channels_unlike(shape).is_none(),
+            "channels of symbols and tables agree"
+        );
+        let mut bits = 0.0;
+        if let Layout::Contexts(model) = &self.layout {
+            payload::for_each_context(shape, symbols.values(), model, |index, symbol| {
+                let (table, built) = self.coder_of(index);
+                bits += built.bits_of(table, symbol);
+            });
+        } else {
+            for (channel, plane) in symbols.values().chunks_exact(shape.plane()).enumerate() {
+                let (table, built) = self.coder_of(self.layout.table_of(channel));
+                bits += plane
+                    .iter()
+                    .map(|&symbol| built.bits_of(table, symbol))
+                    .sum::<f64>();
+            }
+        }
+        bits
+    }
+
+    /// Bits that ending the coder costs on average with [`Lanes::Small`], beyond
+    /// [`Self::code_length_bits`]; one payload differs by a few bits a lane.
+    #[must_use]
+    pub fn flush_bits(&self, shape: LatentShape) -> f64 {
+        match 1u32 << self.lane_code(shape, Lanes::Small) {
+            1 => 13.0,
+            lanes => 4.0 + 13.0 * f64::from(lanes),
+        }
+    }
+
+    /// For tables and a layout that fit together.
+    pub(crate) fn build(tables: Vec<FreqTable>, layout: Layout) -> Self {
+        let built = tables.iter().map(CoderTable::new).collect();
+        Self {
+            tables,
+            layout,
+            built,
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<FreqTable>, Layout) {
+        (self.tables, self.layout)
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) fn coder_of(&self, index: u16) -> (&FreqTable, &CoderTable) {
+        (
+            &self.tables[usize::from(index)],
+            &self.built[usize::from(index)],
+        )
+    }
+
+    /// The set's number of channels where it differs from the shape's.
+    fn channels_unlike(&self, shape: LatentShape) -> Option<usize> {
+        self.channels()
+            .filter(|&channels| channels != shape.channels())
+    }
+
+    /// The base-2 logarithm of the lane count. It follows from tables and shape alone.
+    fn lane_code(&self, shape: LatentShape, lanes: Lanes) -> u8 {
+        let bytes_per_lane = match lanes {
+            Lanes::Small => 800,
+            Lanes::Fast => 100,
+            Lanes::Exactly(count) => return log2_lanes(count as u64),
+        };
+        let mean_of = |index: u16| u64::from(self.built[usize::from(index)].mean_millibits);
+        let channels = shape.channels() as u64;
+        let per_pixel: u64 = match &self.layout {
+            Layout::Shared => mean_of(0) * channels,
+            Layout::Channels(tables) => tables.iter().map(|&index| mean_of(index)).sum(),
+            Layout::Contexts(model) => u64::from(model.expected_millibits) * channels,
+        };
+        log2_lanes(per_pixel * shape.plane() as u64 / 8000 / bytes_per_lane)
+    }
+}
+
+/// The index of an equal table, which is added where there is none.
+pub(crate) fn intern(tables: &mut Vec<FreqTable>, table: FreqTable) -> Result<u16, TableError> {
+    if let Some(index) = tables.iter().position(|known| *known == table) {
+        return Ok(small_u16(index));
+    }
+    tables.push(table);
+    if tables.len() > MAX_TABLES {
+        return Err(TableError::BadTableCount {
+            found: tables.len(),
+            allowed: MAX_TABLES,
+        });
+    }
+    Ok(small_u16(tables.len() - 1))
+}
+
+fn log2_lanes(count: u64) -> u8 {
+    let code = count.clamp(1, rans::MAX_LANES as u64).ilog2();
+    u8::try_from(code).unwrap_or(0)
+}
