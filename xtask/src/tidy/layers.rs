@@ -1,5 +1,6 @@
 //! Which crate may use which, from the manifests.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -22,6 +23,9 @@ const LAYERS: [(&str, &[&str], &[&str]); 4] = [
 
 /// Crates whose default build must not contain Burn.
 const WITHOUT_BURN: [&str; 2] = ["split-tensor", "split-runtime"];
+
+/// Crate whose tree holds each package in one version only.
+const LEAN: &str = "split-tensor";
 
 /// Execution backends of Burn, which only programs choose.
 const BACKENDS: [&str; 8] = [
@@ -50,7 +54,11 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
                 "none",
             ])
             .args(["--format", "{p}", "--locked"]);
-        problems.extend(burn_problems(name, &shell::output_of(&mut tree)?));
+        let tree = shell::output_of(&mut tree)?;
+        problems.extend(burn_problems(name, &tree));
+        if name == LEAN {
+            problems.extend(duplicates(name, &tree));
+        }
     }
     Ok(problems)
 }
@@ -90,6 +98,20 @@ fn manifest_problems(metadata: &Value) -> Vec<String> {
 fn burn_problems(name: &str, tree: &str) -> Option<String> {
     let found = tree.lines().find(|line| line.starts_with("burn"))?;
     Some(format!("{name}: its default build contains {found}"))
+}
+
+fn duplicates(name: &str, tree: &str) -> Vec<String> {
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in tree.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some(package), Some(version)) = (words.next(), words.next()) {
+            versions.entry(package).or_default().insert(version);
+        }
+    }
+    let twice = versions.iter().filter(|(_, versions)| versions.len() > 1);
+    twice
+        .map(|(package, versions)| format!("{name}: its build contains {package} as {versions:?}"))
+        .collect()
 }
 
 fn array(value: &Value) -> impl Iterator<Item = &Value> {
@@ -145,6 +167,15 @@ mod tests {
             &["split-bottleneck: a library must not choose the backend wgpu"],
         );
         check("split-bottleneck", burn("dev".into()), &[]);
+    }
+
+    #[test]
+    fn packages_in_two_versions_are_found() {
+        let tree = "a v1.0.0\nb v1.0.0\nb v1.0.0 (*)\na v2.0.0 (proc-macro)\n";
+        assert_eq!(
+            duplicates("x", tree),
+            ["x: its build contains a as {\"v1.0.0\", \"v2.0.0\"}"]
+        );
     }
 
     #[test]
