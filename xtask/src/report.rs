@@ -12,7 +12,10 @@ use records::{RaDocument, full_table, short_table};
 use crate::shell;
 
 /// Pages that may hold tables.
-const PAGES: [&str; 2] = ["README.md", "docs/benchmarks.md"];
+const PAGES: [&str; 2] = ["README.md", ALL_TABLES];
+
+/// The page that shows every record.
+const ALL_TABLES: &str = "docs/benchmarks.md";
 
 const OPEN: &str = "<!-- record:";
 const CLOSE: &str = "<!-- end -->";
@@ -20,8 +23,14 @@ const CLOSE: &str = "<!-- end -->";
 /// Where records live, relative to the workspace.
 pub(crate) const RECORDS: &str = "benches/records";
 
-/// Writes all tables anew.
+/// Writes all tables anew, and a place for each record that has none yet.
 pub(crate) fn write(root: &Path) -> Result<()> {
+    for name in without_table(root)? {
+        let page = root.join(ALL_TABLES);
+        let old = read(&page)?;
+        let place = format!("\n## {name}\n\n{OPEN}{name} full -->\n{CLOSE}\n");
+        fs::write(&page, old + &place).with_context(|| format!("writing {ALL_TABLES}"))?;
+    }
     for page in PAGES.map(|page| root.join(page)) {
         if !page.is_file() {
             continue;
@@ -41,7 +50,10 @@ pub(crate) fn write(root: &Path) -> Result<()> {
 
 /// Pages whose tables are not what the records say.
 pub(crate) fn stale(root: &Path) -> Result<Vec<String>> {
-    let mut problems = Vec::new();
+    let missing = without_table(root)?.into_iter();
+    let mut problems: Vec<String> = missing
+        .map(|name| format!("{ALL_TABLES}: no table of {name}; run `cargo xtask report`"))
+        .collect();
     for name in PAGES {
         let page = root.join(name);
         if !page.is_file() {
@@ -57,6 +69,32 @@ pub(crate) fn stale(root: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(problems)
+}
+
+/// Rate-accuracy records that the page of all tables does not show.
+fn without_table(root: &Path) -> Result<Vec<String>> {
+    let page = read(&root.join(ALL_TABLES))?;
+    let folder = root.join(RECORDS);
+    let mut names = Vec::new();
+    // A workspace without any record has no such folder yet.
+    for entry in fs::read_dir(&folder).into_iter().flatten() {
+        let path = entry
+            .with_context(|| format!("reading {}", folder.display()))?
+            .path();
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+            && !page.contains(&format!("{OPEN}{stem} full -->"))
+        {
+            names.push(stem.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn load(root: &Path, name: &str) -> Result<RaDocument> {
@@ -150,6 +188,28 @@ mod tests {
         ] {
             assert!(check(page).is_err(), "{page}");
         }
+    }
+
+    #[test]
+    fn every_record_gets_a_table_and_tidy_sees_a_missing_one() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        fs::create_dir_all(at(RECORDS)).unwrap();
+        fs::create_dir(at("docs")).unwrap();
+        fs::write(at(ALL_TABLES), "# B\n").unwrap();
+        assert!(stale(root.path()).unwrap().is_empty());
+        fs::write(at(RECORDS).join("ra-x.json"), RECORD).unwrap();
+        assert_eq!(stale(root.path()).unwrap().len(), 1);
+        write(root.path()).unwrap();
+        assert!(stale(root.path()).unwrap().is_empty());
+        let page = fs::read_to_string(at(ALL_TABLES)).unwrap();
+        assert!(page.contains("| r | unit | 10.0 |"), "{page}");
+        fs::write(
+            at(RECORDS).join("ra-x.json"),
+            RECORD.replace("88.0", "87.0"),
+        )
+        .unwrap();
+        assert_eq!(stale(root.path()).unwrap().len(), 1);
     }
 
     #[test]
