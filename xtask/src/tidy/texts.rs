@@ -54,6 +54,32 @@ pub(crate) fn problems(path: &str, text: &str) -> Vec<String> {
             ));
         }
     }
+    if path.ends_with("/Cargo.toml") {
+        problems.extend(manifest_problems(path, text));
+    }
+    problems
+}
+
+/// Members take versions and lints from the workspace.
+fn manifest_problems(path: &str, text: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut in_dependencies = false;
+    for (i, line) in text.lines().enumerate() {
+        if line.starts_with('[') {
+            in_dependencies = line.contains("dependencies");
+        } else if in_dependencies
+            && (line.contains("version =") || line.contains("= \""))
+            && !line.contains("path = \".\"")
+        {
+            problems.push(format!(
+                "{path}:{}: versions stand in the workspace manifest",
+                i + 1
+            ));
+        }
+    }
+    if !text.contains("[lints]\nworkspace = true") {
+        problems.push(format!("{path}: the workspace's lints are not asked for"));
+    }
     problems
 }
 
@@ -138,10 +164,14 @@ pub(crate) fn unlisted_golden_files(root: &Path, files: &[String]) -> Result<Vec
         .collect())
 }
 
-/// Whether `text` holds the file's name, with or without its extension.
+/// Whether `text` holds the file's name without extension, or its start with a number put in by `format!`.
 fn names(text: &str, path: &str) -> bool {
-    let stem = Path::new(path).file_stem().and_then(|stem| stem.to_str());
-    stem.is_some_and(|stem| text.contains(stem))
+    let stem = Path::new(path)
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
+    let start = stem.trim_end_matches(|c: char| c.is_ascii_digit());
+    text.contains(stem) || (start != stem && text.contains(&format!("{start}{{")))
 }
 
 /// `crates/NAME` or the first folder.
@@ -205,6 +235,17 @@ mod tests {
             size_problems("crates/split-backbone/embedded/net", FIXTURE_BYTES_MAX + 1).is_none()
         );
         assert!(size_problems("Cargo.lock", FIXTURE_BYTES_MAX + 1).is_none());
+    }
+
+    #[test]
+    fn versions_and_lints_of_members_come_from_the_workspace() {
+        let good = "[package]\nversion = \"1\"\n[lints]\nworkspace = true\n[dependencies]\na.workspace = true\n";
+        assert_eq!(problems("a/Cargo.toml", good).len(), 0);
+        assert_eq!(
+            problems("a/Cargo.toml", &format!("{good}b = \"1.0\"\n")).len(),
+            1
+        );
+        assert_eq!(problems("a/Cargo.toml", "[package]\n").len(), 1);
     }
 
     #[test]
