@@ -1,1 +1,61 @@
 //! Quantizers, entropy coders and frames for small activation tensors.
+//!
+//! ```text
+//! Latent --Quantizer--> Symbols --TableSet--> payload --Frame--> bytes
+//!  f32                   i32      integer      rANS     header, checksum
+//! ```
+//! Floats end at [`Quantizer`]: the same [`Symbols`] and the same [`TableSet`] give the same
+//! bytes on every machine.
+//!
+//! Which type to pick: [`Codec`] does all of the above for one rung and refuses frames that
+//! were not made for it. [`TableSet`] codes symbols without a frame. [`FrequencyCount`] makes
+//! tables from training symbols. [`FrameReader`] cuts frames out of a byte stream, whatever
+//! the chunks. [`Huffman`] is the coder of the paper this crate measures itself against.
+//!
+//! ```
+//! use split_tensor::{Codec, FreqTable, Latent, LatentShape, Quantizer, TableSet};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let shape = LatentShape::new(2, 1, 3)?;
+//! let tables = TableSet::shared(FreqTable::from_counts(0, &[70, 20, 8, 2])?);
+//! let codec = Codec::new(Quantizer::uniform(0.5)?, tables, shape, 3, 0xfeed_beef)?;
+//!
+//! let latent = Latent::new(shape, vec![0.1, 0.0, 0.6, 1.1, 9.0, 0.0])?;
+//! let frame = codec.encode(&latent)?;
+//! assert_eq!(codec.decode(&frame)?.values(), [0.0, 0.0, 0.5, 1.0, 9.0, 0.0]);
+//! # Ok(())
+//! # }
+//! ```
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+mod bits;
+mod codec;
+mod coder;
+mod count;
+mod error;
+mod frame;
+mod latent;
+mod limits;
+mod math;
+mod quantize;
+mod reader;
+mod symbols;
+mod table;
+mod varint;
+
+pub use codec::Codec;
+pub use coder::huffman::{Huffman, HuffmanError};
+pub use count::FrequencyCount;
+pub use error::{DecodeError, EncodeError, QuantizeError, QuantizerError, ShapeError, TableError};
+pub use frame::{Frame, FrameHeader};
+pub use latent::{Latent, LatentShape};
+pub use limits::{
+    MAX_ALPHABET, MAX_CHANNELS, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, MAX_SYMBOL, MAX_SYMBOLS,
+    MAX_TABLES,
+};
+pub use quantize::Quantizer;
+pub use reader::FrameReader;
+pub use symbols::Symbols;
+pub use table::{FreqTable, Lanes, TableSet};

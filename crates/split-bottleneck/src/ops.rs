@@ -1,0 +1,198 @@
+//! Convolutions that are fast on the CPU and still differentiable.
+//!
+//! With the feature `flex`, tensors on the flex backend (tracked by autodiff or not) go through
+//! kernels of this crate: a direct convolution on shifted copies of the input, with gradients
+//! written by hand. A frozen weight costs no gradient. On every other backend, and without the
+//! feature, the same functions call Burn's own operations and differ only in rounding.
+//!
+//! Results do not depend on the number of threads.
+
+#[cfg(feature = "flex")]
+mod dense;
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(feature = "flex")]
+mod geometry;
+#[cfg(feature = "flex")]
+mod planes;
+#[cfg(feature = "flex")]
+mod tile;
+#[cfg(feature = "flex")]
+mod weight_gradient;
+
+use burn::tensor::module::conv2d as burn_conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, activation::relu};
+
+/// Two-dimensional convolution, as [`burn::tensor::module::conv2d`] with one stride and one
+/// padding for both axes.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels_in, height, width]`
+/// - `weight`: `[channels_out, channels_in / groups, kernel_height, kernel_width]`
+/// - `bias`: `[channels_out]`
+///
+/// # Panics
+///
+/// As Burn's convolution, where the shapes do not fit together.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+    groups: usize,
+) -> Tensor<4> {
+    let spec = ConvSpec {
+        stride,
+        padding,
+        groups,
+    };
+    fused(x, weight, bias, None, spec, false)
+}
+
+/// Stride, zero padding on all four sides, and groups of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvSpec {
+    /// Distance of two outputs in input pixels.
+    pub stride: usize,
+    /// Zeros added on each side, in pixels.
+    pub padding: usize,
+    /// Independent groups of channels.
+    pub groups: usize,
+}
+
+/// `relu(conv2d(x) + bias + residual)` in one pass, with the ReLU's mask taken from the output in
+/// the backward pass: a frozen network's block keeps one activation instead of four.
+///
+/// # Shapes
+///
+/// As [`conv2d`]; `residual` has the shape of the output.
+///
+/// # Panics
+///
+/// As [`conv2d`], or where `residual` has another shape than the output.
+pub fn conv2d_relu(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    residual: Option<Tensor<4>>,
+    spec: ConvSpec,
+) -> Tensor<4> {
+    fused(x, weight, bias, residual, spec, true)
+}
+
+/// `conv2d(x) + bias + residual` in one pass.
+///
+/// # Shapes
+///
+/// As [`conv2d_relu`].
+///
+/// # Panics
+///
+/// As [`conv2d_relu`].
+pub fn conv2d_add(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    residual: Tensor<4>,
+    spec: ConvSpec,
+) -> Tensor<4> {
+    fused(x, weight, bias, Some(residual), spec, false)
+}
+
+fn fused(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    residual: Option<Tensor<4>>,
+    spec: ConvSpec,
+    with_relu: bool,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if let Some(geometry) = fast(&x, &weight, bias.as_ref(), residual.as_ref(), spec) {
+        let operands = flex::Operands {
+            x,
+            weight,
+            bias,
+            residual,
+            relu: with_relu,
+        };
+        return flex::convolve(&geometry, operands);
+    }
+    let ConvSpec {
+        stride,
+        padding,
+        groups,
+    } = spec;
+    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], groups);
+    let mut output = burn_conv2d(x, weight, bias, options);
+    if let Some(residual) = residual {
+        output = output + residual;
+    }
+    if with_relu { relu(output) } else { output }
+}
+
+/// The geometry, where our kernels can take the operands and are faster than Burn's.
+#[cfg(feature = "flex")]
+fn fast(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    residual: Option<&Tensor<4>>,
+    spec: ConvSpec,
+) -> Option<geometry::ConvGeometry> {
+    let [batch, channels_in, height, width] = x.dims();
+    let [channels_out, group_in, kernel_height, kernel_width] = weight.dims();
+    let ConvSpec {
+        stride,
+        padding,
+        groups,
+    } = spec;
+    let numbers = [
+        batch,
+        channels_in,
+        height,
+        width,
+        channels_out,
+        group_in,
+        kernel_height,
+        kernel_width,
+        stride,
+        groups,
+    ];
+    let fits = !numbers.contains(&0)
+        && group_in * groups == channels_in
+        && channels_out % groups == 0
+        && padding < kernel_height.min(kernel_width)
+        && bias.is_none_or(|bias| bias.dims() == [channels_out]);
+    // A panel of eight output channels would be mostly empty.
+    let worth = fits && (groups == 1 || channels_out / groups >= 4);
+    let ours = worth
+        && flex::handles(x)
+        && flex::handles(weight)
+        && bias.is_none_or(flex::handles)
+        && residual.is_none_or(flex::handles);
+    if !ours {
+        return None;
+    }
+    let geometry = geometry::ConvGeometry {
+        batch,
+        channels_in,
+        channels_out,
+        input: [height, width],
+        kernel: [kernel_height, kernel_width],
+        stride,
+        padding,
+        groups,
+    };
+    let [rows, columns] = geometry.output()?;
+    let shape = [batch, channels_out, rows, columns];
+    residual
+        .is_none_or(|residual| residual.dims() == shape)
+        .then_some(geometry)
+}
+
+#[cfg(test)]
+mod tests;

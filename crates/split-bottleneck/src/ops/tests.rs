@@ -1,0 +1,340 @@
+use burn::tensor::module::conv2d as burn_conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, TensorData, activation::relu};
+use proptest::prelude::*;
+use rand_core::Rng;
+use rand_pcg::Pcg64Mcg;
+
+use super::{ConvSpec, conv2d, conv2d_add, conv2d_relu};
+
+/// One convolution to compare: sizes, then `ConvSpec`.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    batch: usize,
+    channels: [usize; 2],
+    size: [usize; 2],
+    kernel: [usize; 2],
+    spec: ConvSpec,
+}
+
+fn case(
+    [batch, channels_in, channels_out]: [usize; 3],
+    size: [usize; 2],
+    kernel: [usize; 2],
+    [stride, padding, groups]: [usize; 3],
+) -> Case {
+    Case {
+        batch,
+        channels: [channels_in, channels_out],
+        size,
+        kernel,
+        spec: ConvSpec {
+            stride,
+            padding,
+            groups,
+        },
+    }
+}
+
+pub(super) fn draw<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+    let mut rng = Pcg64Mcg::new(u128::from(seed) << 1 | 1);
+    let unit = 2.0_f32.powi(-24);
+    let mut next = || f32::from_bits(rng.next_u32() >> 8 | 0x3f80_0000) - 1.0 - unit;
+    let values: Vec<f32> = (0..shape.iter().product())
+        .map(|_| 4.0 * next() - 1.0)
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+pub(super) fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec::<f32>().unwrap()
+}
+
+pub(super) fn assert_close<const D: usize>(what: &str, ours: Tensor<D>, burns: Tensor<D>) {
+    assert_eq!(ours.dims(), burns.dims(), "{what}: shape");
+    let (ours, burns) = (floats(ours), floats(burns));
+    let scale = burns
+        .iter()
+        .fold(1.0_f32, |scale, value| scale.max(value.abs()));
+    for (index, (ours, burns)) in ours.iter().zip(&burns).enumerate() {
+        assert!(
+            (ours - burns).abs() <= 1e-4 * scale,
+            "{what}[{index}]: {ours} is not {burns} (largest {scale})"
+        );
+    }
+}
+
+fn inputs(case: &Case, device: &Device) -> (Tensor<4>, Tensor<4>, Tensor<1>) {
+    let [channels_in, channels_out] = case.channels;
+    let [height, width] = case.size;
+    let [kernel_height, kernel_width] = case.kernel;
+    let x = draw([case.batch, channels_in, height, width], 1, device);
+    let group_in = channels_in / case.spec.groups;
+    let weight = draw(
+        [channels_out, group_in, kernel_height, kernel_width],
+        2,
+        device,
+    );
+    (x, weight, draw([channels_out], 3, device))
+}
+
+fn burns(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, spec: ConvSpec) -> Tensor<4> {
+    let options = ConvOptions::new([spec.stride; 2], [spec.padding; 2], [1, 1], spec.groups);
+    burn_conv2d(x, weight, bias, options)
+}
+
+fn ours(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, spec: ConvSpec) -> Tensor<4> {
+    conv2d(x, weight, bias, spec.stride, spec.padding, spec.groups)
+}
+
+/// Values and the gradients of input, weight and bias equal Burn's.
+fn check(case: &Case) {
+    let device = Device::flex();
+    let (x, weight, bias) = inputs(case, &device);
+    let output = ours(x.clone(), weight.clone(), Some(bias.clone()), case.spec);
+    let expected = burns(x.clone(), weight.clone(), Some(bias.clone()), case.spec);
+    assert_close("plain output", output, expected);
+
+    let run = |convolve: fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, ConvSpec) -> Tensor<4>| {
+        let x = Tensor::from_inner(x.clone()).require_grad();
+        let weight = Tensor::from_inner(weight.clone()).require_grad();
+        let bias = Tensor::from_inner(bias.clone()).require_grad();
+        let output = convolve(x.clone(), weight.clone(), Some(bias.clone()), case.spec);
+        let pull = Tensor::from_inner(draw(output.dims(), 4, &device));
+        let grads = (output.clone() * pull).sum().backward();
+        (
+            output.inner(),
+            x.grad(&grads).unwrap(),
+            weight.grad(&grads).unwrap(),
+            bias.grad(&grads).unwrap(),
+        )
+    };
+    let (ours, burns) = (run(ours), run(burns));
+    assert_close("output", ours.0, burns.0);
+    assert_close("input gradient", ours.1, burns.1);
+    assert_close("weight gradient", ours.2, burns.2);
+    assert_close("bias gradient", ours.3, burns.3);
+}
+
+#[test]
+fn residual_network_shapes_equal_burn() {
+    for (batch, channels, size) in [(2, 16, 32), (3, 32, 16), (2, 64, 8), (1, 128, 4)] {
+        check(&case(
+            [batch, channels, channels],
+            [size, size],
+            [3, 3],
+            [1, 1, 1],
+        ));
+        check(&case(
+            [batch, channels, 2 * channels],
+            [size, size],
+            [3, 3],
+            [2, 1, 1],
+        ));
+        check(&case(
+            [batch, channels, 24],
+            [size, size],
+            [1, 1],
+            [1, 0, 1],
+        ));
+        check(&case(
+            [batch, channels, 24],
+            [size, size],
+            [1, 1],
+            [2, 0, 1],
+        ));
+    }
+}
+
+#[test]
+fn odd_shapes_equal_burn() {
+    check(&case([2, 3, 5], [7, 9], [3, 3], [1, 1, 1]));
+    check(&case([1, 1, 1], [1, 1], [1, 1], [1, 0, 1]));
+    check(&case([1, 2, 3], [1, 1], [3, 3], [1, 1, 1]));
+    check(&case([2, 4, 9], [5, 2], [3, 5], [1, 2, 1]));
+    check(&case([1, 6, 12], [11, 13], [3, 3], [3, 0, 3]));
+    check(&case([2, 8, 8], [9, 8], [5, 5], [2, 2, 2]));
+    check(&case([1, 3, 8], [17, 15], [7, 7], [2, 3, 1]));
+    check(&case([1, 2, 2], [6, 7], [2, 2], [3, 0, 1]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn any_small_convolution_equals_burn(
+        batch in 1_usize..4,
+        group_in in 1_usize..6,
+        group_out in 1_usize..12,
+        groups in 1_usize..4,
+        height in 1_usize..14,
+        width in 1_usize..14,
+        kernel in 1_usize..6,
+        stride in 1_usize..4,
+        padding in 0_usize..3,
+    ) {
+        prop_assume!(height.min(width) + 2 * padding >= kernel && padding < kernel);
+        check(&case(
+            [batch, group_in * groups, group_out * groups],
+            [height, width],
+            [kernel, kernel],
+            [stride, padding, groups],
+        ));
+    }
+}
+
+#[test]
+fn fused_relu_and_residual_equal_separate_operations() {
+    let device = Device::flex();
+    let case = case([3, 6, 10], [9, 8], [3, 3], [1, 1, 1]);
+    let (x, weight, bias) = inputs(&case, &device);
+    let residual = draw([3, 10, 9, 8], 5, &device);
+    let run = |fused: bool, with_relu: bool| {
+        let x = Tensor::from_inner(x.clone()).require_grad();
+        let bias = Tensor::from_inner(bias.clone()).require_grad();
+        let residual = Tensor::from_inner(residual.clone()).require_grad();
+        let frozen = weight.clone();
+        let output = match (fused, with_relu) {
+            (true, true) => conv2d_relu(
+                x.clone(),
+                frozen,
+                Some(bias.clone()),
+                Some(residual.clone()),
+                case.spec,
+            ),
+            (true, false) => conv2d_add(
+                x.clone(),
+                frozen,
+                Some(bias.clone()),
+                residual.clone(),
+                case.spec,
+            ),
+            (false, true) => relu(
+                burns(
+                    x.clone(),
+                    Tensor::from_inner(frozen),
+                    Some(bias.clone()),
+                    case.spec,
+                ) + residual.clone(),
+            ),
+            (false, false) => {
+                burns(
+                    x.clone(),
+                    Tensor::from_inner(frozen),
+                    Some(bias.clone()),
+                    case.spec,
+                ) + residual.clone()
+            }
+        };
+        let pull = Tensor::from_inner(draw(output.dims(), 4, &device));
+        let grads = (output.clone() * pull).sum().backward();
+        (
+            output.inner(),
+            x.grad(&grads).unwrap(),
+            bias.grad(&grads).unwrap(),
+            residual.grad(&grads).unwrap(),
+        )
+    };
+    for with_relu in [true, false] {
+        let (ours, burns) = (run(true, with_relu), run(false, with_relu));
+        assert_close("output", ours.0, burns.0);
+        assert_close("input gradient", ours.1, burns.1);
+        assert_close("bias gradient", ours.2, burns.2);
+        assert_close("residual gradient", ours.3, burns.3);
+    }
+}
+
+#[test]
+fn a_frozen_weight_gets_no_gradient() {
+    let device = Device::flex();
+    let case = case([2, 4, 8], [6, 6], [3, 3], [1, 1, 1]);
+    let (x, weight, _) = inputs(&case, &device);
+    let x = Tensor::from_inner(x).require_grad();
+    let weight = Tensor::from_inner(weight);
+    let grads = ours(x.clone(), weight.clone(), None, case.spec)
+        .sum()
+        .backward();
+    assert!(x.grad(&grads).is_some());
+    assert!(weight.grad(&grads).is_none());
+}
+
+#[test]
+fn untracked_tensors_on_an_autodiff_device_give_an_untracked_output() {
+    let device = Device::flex();
+    let case = case([1, 4, 8], [6, 6], [3, 3], [1, 1, 1]);
+    let (x, weight, _) = inputs(&case, &device);
+    let output = ours(
+        Tensor::from_inner(x.clone()),
+        Tensor::from_inner(weight.clone()),
+        None,
+        case.spec,
+    );
+    assert!(!output.is_require_grad());
+    assert_close("output", output.inner(), burns(x, weight, None, case.spec));
+}
+
+#[test]
+fn transposed_views_are_read_in_their_logical_order() {
+    let device = Device::flex();
+    let case = case([2, 4, 8], [7, 5], [3, 3], [1, 1, 1]);
+    let (x, weight, _) = inputs(&case, &device);
+    let swapped = x.swap_dims(2, 3);
+    let output = ours(swapped.clone(), weight.clone(), None, case.spec);
+    assert_close("output", output, burns(swapped, weight, None, case.spec));
+}
+
+#[test]
+fn shapes_outside_the_fast_path_fall_back_to_burn() {
+    let device = Device::flex();
+    // Padding as large as the kernel.
+    let wide = case([1, 3, 4], [5, 5], [2, 2], [1, 3, 1]);
+    let (x, weight, bias) = inputs(&wide, &device);
+    let output = ours(x.clone(), weight.clone(), Some(bias.clone()), wide.spec);
+    assert_eq!(output.dims(), [1, 4, 10, 10]);
+    assert_close("output", output, burns(x, weight, Some(bias), wide.spec));
+    // A device that recomputes activations in the backward pass.
+    let device = Device::flex().autodiff().gradient_checkpointing();
+    let case = case([1, 4, 8], [6, 6], [3, 3], [1, 1, 1]);
+    let (x, weight, _) = inputs(&case, &device);
+    let x = x.require_grad();
+    let grads = ours(x.clone(), weight.clone(), None, case.spec)
+        .sum()
+        .backward();
+    let expected = burns(x.clone(), weight, None, case.spec).sum().backward();
+    let gradients = [grads, expected].map(|grads| x.grad(&grads).unwrap());
+    let [ours, burns] = gradients;
+    assert_close("input gradient", ours, burns);
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn results_do_not_depend_on_the_thread_count() {
+    let run = |threads: usize, batch: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let device = Device::flex().autodiff();
+            let case = case([batch, 32, 40], [16, 16], [3, 3], [1, 1, 1]);
+            let (x, weight, _) = inputs(&case, &device);
+            let (x, weight) = (x.require_grad(), weight.require_grad());
+            let output = ours(x.clone(), weight.clone(), None, case.spec);
+            let grads = (output.clone() * output.clone().detach()).sum().backward();
+            [
+                floats(output.inner()),
+                floats(x.grad(&grads).unwrap()),
+                floats(weight.grad(&grads).unwrap()),
+            ]
+        })
+    };
+    for batch in [1, 11] {
+        let single = run(1, batch);
+        for threads in [2, 3] {
+            assert_eq!(
+                single,
+                run(threads, batch),
+                "batch {batch}, {threads} threads"
+            );
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Pinned bytes: frames, tables and normalisation stay as they are on every machine.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p split-tensor --test golden` rewrites the files. A changed
+//! frame needs a new format version.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Draws, shape, symbols, tables};
+use split_tensor::{Codec, FreqTable, Lanes, LatentShape, Quantizer, Symbols, TableSet};
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test may ask whether to rewrite its files"
+)]
+fn check(name: &str, bytes: &[u8]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
+    if std::env::var("UPDATE_GOLDEN").is_ok_and(|value| value == "1") {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let pinned = std::fs::read(&path).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+    assert_eq!(pinned, bytes, "{name} changed");
+}
+
+fn codec(shape: LatentShape, per_mille: u64) -> Codec {
+    let set = tables(shape, 11, per_mille);
+    Codec::new(Quantizer::uniform(0.5).unwrap(), set, shape, 3, 0xfeed_beef).unwrap()
+}
+
+#[test]
+fn frames_of_every_lane_count_are_pinned() {
+    let shape = shape(4, 12, 16);
+    let codec = codec(shape, 600);
+    check("tables-per-channel.bin", &codec.tables().to_bytes());
+    let sent = symbols(shape, 99, 600);
+    for code in 0..7 {
+        let lanes = 1usize << code;
+        let frame = codec
+            .clone()
+            .with_lanes(Lanes::Exactly(lanes))
+            .encode_symbols(&sent)
+            .unwrap();
+        check(&format!("frame-lanes-{lanes}.bin"), &frame);
+        assert_eq!(codec.decode_symbols(&frame).unwrap(), sent);
+    }
+}
+
+#[test]
+fn escapes_and_raw_payloads_are_pinned() {
+    let shape = shape(2, 4, 4);
+    let codec = codec(shape, 300);
+    let mut values = symbols(shape, 98, 300).into_values();
+    values[3] = 700;
+    values[20] = -123_456;
+    let sent = Symbols::new(shape, values).unwrap();
+    let frame = codec.encode_symbols(&sent).unwrap();
+    check("frame-escapes.bin", &frame);
+    assert_eq!(codec.decode_symbols(&frame).unwrap(), sent);
+
+    let mut draws = Draws::new(1);
+    let noise = (0..32).map(|_| draws.geometric(990) + 1000).collect();
+    let sent = Symbols::new(shape, noise).unwrap();
+    let frame = codec.with_checksum(false).encode_symbols(&sent).unwrap();
+    check("frame-raw.bin", &frame);
+}
+
+#[test]
+fn normalised_tables_are_pinned() {
+    let table = FreqTable::from_counts(-2, &[1, 20, 4000, 900, 31, 0, 2, 1]).unwrap();
+    check("table-normalised.bin", &TableSet::shared(table).to_bytes());
+    let weights: Vec<f64> = (0..40).map(|k| 0.7f64.powi(k)).collect();
+    let table = FreqTable::from_weights(0, &weights, 1e-4).unwrap();
+    check("table-weights.bin", &TableSet::shared(table).to_bytes());
+}

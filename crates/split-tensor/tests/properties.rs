@@ -1,0 +1,220 @@
+//! Laws that hold for all symbols, tables, shapes and lane counts.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
+
+mod common;
+
+use common::{Draws, shape, symbols, tables};
+use proptest::prelude::*;
+use split_tensor::{
+    Codec, FrameReader, FreqTable, Lanes, Latent, LatentShape, MAX_SYMBOL, Quantizer, Symbols,
+    TableSet,
+};
+
+fn any_shape() -> impl Strategy<Value = LatentShape> {
+    (1usize..9, 1usize..9, 1usize..9).prop_map(|(c, h, w)| shape(c, h, w))
+}
+
+fn any_symbols() -> impl Strategy<Value = Symbols> {
+    let symbol = prop_oneof![
+        8 => -3i32..4,
+        2 => -40i32..40,
+        1 => -MAX_SYMBOL..=MAX_SYMBOL,
+    ];
+    any_shape().prop_flat_map(move |shape| {
+        prop::collection::vec(symbol.clone(), shape.len())
+            .prop_map(move |values| Symbols::new(shape, values).unwrap())
+    })
+}
+
+fn any_table() -> impl Strategy<Value = FreqTable> {
+    (-20i32..5, prop::collection::vec(0u64..1000, 1..50)).prop_map(|(min, mut counts)| {
+        counts[0] += 1;
+        FreqTable::from_counts(min, &counts).unwrap()
+    })
+}
+
+proptest! {
+    #[test]
+    fn decoding_inverts_encoding(
+        symbols in any_symbols(),
+        tables in prop::collection::vec(any_table(), 8),
+        per_channel in any::<bool>(),
+        lanes in 0u32..7,
+    ) {
+        let set = if per_channel {
+            TableSet::per_channel(tables[..symbols.shape().channels()].to_vec()).unwrap()
+        } else {
+            TableSet::shared(tables[0].clone())
+        };
+        let mut payload = Vec::new();
+        set.encode_with(&symbols, Lanes::Exactly(1 << lanes), &mut payload).unwrap();
+        prop_assert_eq!(set.decode(symbols.shape(), &payload).unwrap(), symbols.clone());
+        // Raw symbols bound the growth: two bytes and the width of the widest symbol.
+        prop_assert!(payload.len() <= 2 + symbols.values().len() * 26 / 8 + 1);
+    }
+
+    #[test]
+    fn every_lane_count_carries_long_runs(seed in any::<u64>(), lively in 1u64..900) {
+        let shape = shape(3, 40, 41);
+        let set = tables(shape, seed, lively);
+        let symbols = symbols(shape, seed ^ 1, lively);
+        for code in 0..7 {
+            let mut payload = Vec::new();
+            set.encode_with(&symbols, Lanes::Exactly(1 << code), &mut payload).unwrap();
+            prop_assert_eq!(set.decode(shape, &payload).unwrap(), symbols.clone());
+        }
+    }
+
+    #[test]
+    fn any_bytes_give_a_result_or_an_error(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        descriptor in 0u8..16,
+        seed in any::<u64>(),
+    ) {
+        let shape = shape(4, 3, 5);
+        let set = tables(shape, seed, 500);
+        let _ = set.decode(shape, &bytes);
+        let mut described = vec![descriptor];
+        described.extend_from_slice(&bytes);
+        if let Ok(symbols) = set.decode(shape, &described) {
+            prop_assert_eq!(symbols.values().len(), shape.len());
+        }
+        let _ = TableSet::from_bytes(&bytes);
+        let codec = Codec::new(Quantizer::uniform(1.0).unwrap(), set, shape, 1, 2).unwrap();
+        let _ = codec.decode(&bytes);
+        let mut reader = FrameReader::new();
+        reader.push(&bytes);
+        while let Ok(Some(_)) = reader.next_frame() {}
+    }
+
+    #[test]
+    fn table_sets_survive_their_serial_form(
+        tables in prop::collection::vec(any_table(), 1..6),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
+    ) {
+        let chosen = picks.iter().map(|pick| tables[pick.index(tables.len())].clone());
+        for set in [
+            TableSet::per_channel(chosen.collect()).unwrap(),
+            TableSet::shared(tables[0].clone()),
+        ] {
+            let bytes = set.to_bytes();
+            let read = TableSet::from_bytes(&bytes).unwrap();
+            prop_assert_eq!(read.digest(), set.digest());
+            prop_assert_eq!(read, set);
+            for end in 0..bytes.len() {
+                prop_assert!(TableSet::from_bytes(&bytes[..end]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn frames_come_out_of_any_chunks(
+        seeds in prop::collection::vec(any::<u64>(), 1..5),
+        chunk in 1usize..40,
+    ) {
+        let shape = shape(2, 5, 5);
+        let set = tables(shape, 7, 400);
+        let codec = Codec::new(Quantizer::uniform(0.5).unwrap(), set, shape, 300, 9).unwrap();
+        let sent: Vec<Symbols> = seeds.iter().map(|&seed| symbols(shape, seed, 500)).collect();
+        let mut stream = Vec::new();
+        for (index, symbols) in sent.iter().enumerate() {
+            let codec = codec.clone().with_checksum(index % 2 == 0);
+            stream.extend_from_slice(&codec.encode_symbols(symbols).unwrap());
+        }
+        let mut reader = FrameReader::new();
+        let mut received = Vec::new();
+        for bytes in stream.chunks(chunk) {
+            reader.push(bytes);
+            while let Some(frame) = reader.next_frame().unwrap() {
+                received.push(codec.decode_frame(&frame).unwrap());
+            }
+        }
+        prop_assert_eq!(received, sent);
+        prop_assert_eq!(reader.pending_bytes(), 0);
+    }
+
+    #[test]
+    fn a_latent_comes_back_within_half_a_step(seed in any::<u64>(), step in 0.01f32..2.0) {
+        let shape = shape(3, 4, 4);
+        let mut draws = Draws::new(seed);
+        let values: Vec<f32> =
+            (0..shape.len()).map(|_| draws.below(2000) as f32 / 100.0 - 10.0).collect();
+        let set = tables(shape, seed, 700);
+        let codec = Codec::new(Quantizer::uniform(step).unwrap(), set, shape, 0, 0).unwrap();
+        let latent = Latent::new(shape, values).unwrap();
+        let restored = codec.decode(&codec.encode(&latent).unwrap()).unwrap();
+        for (restored, value) in restored.values().iter().zip(latent.values()) {
+            prop_assert!((restored - value).abs() <= step * 0.5001);
+        }
+    }
+}
+
+/// Mean body bytes minus ideal bytes over many messages.
+fn overhead_bytes(length: usize, per_mille: u64, lanes: usize, messages: u64) -> f64 {
+    let shape = shape(1, 1, length);
+    let set = tables(LatentShape::new(1, 64, 1024).unwrap(), 5, per_mille);
+    let mut total = 0.0;
+    for seed in 0..messages {
+        let symbols = symbols(shape, 1000 + seed, per_mille);
+        let mut payload = Vec::new();
+        set.encode_with(&symbols, Lanes::Exactly(lanes), &mut payload)
+            .unwrap();
+        total += (payload.len() - 1) as f64 - set.code_length_bits(&symbols) / 8.0;
+    }
+    total / messages as f64
+}
+
+#[test]
+fn ending_a_payload_costs_less_than_two_bytes_a_lane() {
+    for per_mille in [60, 250, 700] {
+        for (length, lanes) in [
+            (256, 1),
+            (256, 2),
+            (1024, 4),
+            (4096, 8),
+            (16384, 32),
+            (16384, 64),
+        ] {
+            let messages = if length > 5000 { 8 } else { 60 };
+            let found = overhead_bytes(length, per_mille, lanes, messages);
+            println!("{per_mille} {length} {lanes}: {found:.2}");
+            let allowed = 2.1 * lanes as f64 + 1.0;
+            assert!(
+                found < allowed,
+                "{found} bytes over {lanes} lanes at {per_mille}"
+            );
+        }
+    }
+}
+
+#[test]
+fn payload_stays_within_one_per_cent_of_the_ideal_and_the_flush() {
+    for seed in 0..20 {
+        let shape = shape(16, 16, 16);
+        let set = tables(shape, seed, 400);
+        let symbols = symbols(shape, seed + 100, 400);
+        let mut payload = Vec::new();
+        set.encode_into(&symbols, &mut payload).unwrap();
+        let ideal = set.code_length_bits(&symbols);
+        let real = (payload.len() - 1) as f64 * 8.0 - set.flush_bits(shape);
+        assert!(
+            (real / ideal - 1.0).abs() < 0.01,
+            "{real} bits, {ideal} ideal"
+        );
+    }
+}
+
+#[test]
+fn silent_channels_cost_next_to_nothing() {
+    let shape = shape(64, 4, 4);
+    let mut count = split_tensor::FrequencyCount::new(64).unwrap();
+    let silent = Symbols::new(shape, vec![0; shape.len()]).unwrap();
+    for _ in 0..1000 {
+        count.add(&silent).unwrap();
+    }
+    let set = count.channel_tables(4.0).unwrap();
+    assert!(set.code_length_bits(&silent) < 1.0);
+    let codec = Codec::new(Quantizer::uniform(1.0).unwrap(), set, shape, 5, 77).unwrap();
+    assert_eq!(codec.encode_symbols(&silent).unwrap().len(), 11);
+}
