@@ -11,7 +11,6 @@ use split_backbone::Part;
 use split_bottleneck::{Bank, BackboneNote, Head, Objective, Rung, RungCodec, Tail, TrainConfig,
     Training, UnitConfig};
 
-use crate::backend::Backend;
 use crate::files::read;
 use crate::record::{Machine, command_line, date, git_state, machine};
 use crate::setup::{Setup, SetupArgs};
@@ -22,9 +21,6 @@ use crate::train::now;
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     setup: SetupArgs,
-    /// Backends to compare, separated by commas [default: --backend].
-    #[arg(long, value_enum, value_delimiter = ',')]
-    backends: Vec<Backend>,
     /// Bank whose first rung is timed; a unit without training where left out.
     #[arg(long)]
     bank: Option<PathBuf>,
@@ -65,7 +61,6 @@ struct Line {
 
 /// A backend ready to run every step of the split.
 struct Bench {
-    backend: Backend,
     setup: Setup,
     codec: RungCodec,
 }
@@ -92,24 +87,15 @@ const STEPS: [&str; 8] = [
 ];
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let backends = if args.backends.is_empty() {
-        vec![args.setup.backend]
-    } else {
-        args.backends.clone()
-    };
     let mut benches = Vec::new();
-    for backend in backends {
+    for backend in &args.setup.backend {
         let setup = SetupArgs {
-            backend,
+            backend: vec![*backend],
             ..args.setup.clone()
         }
         .open()?;
         let codec = rung(args, &setup)?;
-        benches.push(Bench {
-            backend,
-            setup,
-            codec,
-        });
+        benches.push(Bench { setup, codec });
     }
     println!(
         "{:<12} {:<8} {:>5} {:>10} {:>10} {:>10}   (ms; {} repeats)",
@@ -261,7 +247,7 @@ fn line(bench: &Bench, what: &'static str, batch: usize, times: &mut [f64]) -> L
         schema: "split-speed/1",
         what,
         model: bench.setup.note.name.clone(),
-        backend: bench.backend.name(),
+        backend: bench.setup.backend.name(),
         device: format!("{:?}", bench.setup.device),
         batch,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -277,7 +263,7 @@ fn line(bench: &Bench, what: &'static str, batch: usize, times: &mut [f64]) -> L
         machine: machine(),
         versions: [
             ("burn", "0.22.1".to_owned()),
-            ("backend", bench.backend.name().to_owned()),
+            ("backend", bench.setup.backend.name().to_owned()),
         ]
         .into(),
         seed: 0,

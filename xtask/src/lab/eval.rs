@@ -203,8 +203,7 @@ fn one_picture(setup: &Setup, path: &std::path::Path) -> Result<Pictures> {
     let picture = framing.apply(&picture);
     let (width, height) = (picture.width(), picture.height());
     Ok(Pictures::new(
-        usize::try_from(width)?,
-        usize::try_from(height)?,
+        (usize::try_from(width)?, usize::try_from(height)?),
         picture.into_raw(),
         vec![0],
         vec!["unknown".to_owned()],

@@ -4,6 +4,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod backbone;
 mod backend;
 mod bench;
 mod data;
@@ -38,7 +39,7 @@ enum Command {
     /// Fetch a picture set.
     Data(data::DataArgs),
     /// Train the embedded default's backbone from its seed.
-    TrainBackbone(train::BackboneArgs),
+    TrainBackbone(backbone::BackboneArgs),
 }
 
 fn main() -> Result<()> {
@@ -49,6 +50,6 @@ fn main() -> Result<()> {
         Command::Decode(args) => eval::decode(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
-        Command::TrainBackbone(args) => train::backbone(&args),
+        Command::TrainBackbone(args) => backbone::run(&args),
     }
 }

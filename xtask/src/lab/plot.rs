@@ -13,8 +13,8 @@ const CURVES: [(&str, &str, RGBColor); 5] = [
     ("unit", "our unit", RGBColor(0, 90, 181)),
     ("paper-unit", "paper's unit", RGBColor(0, 158, 115)),
     ("webp", "WebP picture", RGBColor(213, 94, 0)),
-    ("jpeg", "JPEG picture", RGBColor(204, 121, 167)),
-    ("jpeg444", "JPEG 4:4:4 picture", RGBColor(120, 94, 160)),
+    ("jpeg-420", "JPEG picture, 4:2:0", RGBColor(204, 121, 167)),
+    ("jpeg-444", "JPEG picture, 4:4:4", RGBColor(120, 94, 160)),
 ];
 
 /// Writes rate (whole bytes, log scale) against accuracy as SVG.
@@ -29,7 +29,7 @@ fn draw(document: &Document, svg: &mut String) -> Result<(), Box<dyn std::error:
         let mut points: Vec<(f64, f64)> = document
             .rows
             .iter()
-            .filter(|row| row.kind == kind && row.bytes > 0.0)
+            .filter(|row| row.kind == kind || row.name.split(" q").next() == Some(kind))
             .map(|row| (row.bytes, row.value))
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));

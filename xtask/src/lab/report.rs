@@ -1,7 +1,8 @@
 //! Measuring a bank and showing the result.
 
-use anyhow::Result;
-use split_backbone::{Part, Pictures, profile, rivals};
+use anyhow::{Context, Result};
+use split_backbone::{CutProfile, Part, Pictures, Profile, rivals};
+use split_backbone::rivals::PictureCodec;
 use split_bottleneck::{Bank, Evaluation, Measured, RungCodec, evaluate};
 
 use crate::record::{Backbone, Data, Document, Row, command_line, git_state};
@@ -61,7 +62,7 @@ fn start_document(
     seed: u64,
     train_name: String,
 ) -> Result<Document> {
-    let whole = profile(&setup.config, pictures.height(), pictures.width());
+    let whole = profile(setup, pictures);
     let labels = pictures.labels();
     let bar = bar(pictures.len(), "unsplit");
     let right = setup
@@ -81,12 +82,12 @@ fn start_document(
         name: setup.note.name.clone(),
         split: setup.note.split.clone(),
         weights_sha256: setup.note.weights_sha256.clone(),
-        macs: whole.total_macs(),
-        params: whole.total_params(),
+        macs: whole.macs,
+        params: whole.parameters,
         metric: "top1".to_owned(),
         value: percent(right, pictures.len()),
     };
-    Ok(Document::new(seed, data, backbone, setup.args.backend.name()))
+    Ok(Document::new(seed, data, backbone, setup.backend.name()))
 }
 
 /// The set's kind without its path on this machine.
@@ -116,14 +117,29 @@ pub(crate) fn measured(evaluation: &Evaluation) -> Measured {
     }
 }
 
+fn profile(setup: &Setup, pictures: &Pictures) -> Profile {
+    setup.config.profile(pictures.height(), pictures.width())
+}
+
+/// What the cut costs; a stage's end and its last block are one place.
+fn cut_profile(setup: &Setup, pictures: &Pictures) -> Result<CutProfile> {
+    let place = |point| setup.config.locate(point);
+    let wanted = place(setup.point)?;
+    profile(setup, pictures)
+        .cuts
+        .into_iter()
+        .find(|cut| place(cut.point) == Ok(wanted))
+        .with_context(|| format!("the profile lacks {}", setup.point))
+}
+
 /// What all rows of this run share.
 fn base_row(setup: &Setup, seed: u64, pictures: &Pictures) -> Result<Row> {
-    let split = profile(&setup.config, pictures.height(), pictures.width()).at(setup.point)?;
+    let split = cut_profile(setup, pictures)?;
     Ok(Row {
         n: pictures.len(),
         device_macs: split.head_macs,
-        device_params: split.head_params,
-        edge_params: split.tail_params,
+        device_params: split.head_parameters,
+        edge_params: split.tail_parameters,
         // Input pixels, to turn bytes into bits per pixel.
         bpp: f64::from(u32::try_from(pictures.width() * pictures.height())?),
         seed,
@@ -182,25 +198,28 @@ fn add_rivals(
         edge_params: document.backbone.params,
         ..base.clone()
     };
-    let codecs = rivals::PictureCodec::ALL;
-    let bar = bar(codecs.len() * QUALITIES.len(), "picture codecs");
-    for codec in codecs {
-        let qualities: &[u8] = if codec.is_lossless() { &[100] } else { &QUALITIES };
-        for quality in qualities {
-            let point = rivals::evaluate(pictures, codec, *quality, |decoded| {
-                setup.predict(decoded)
-            })?;
-            bar.inc(1);
-            let (name, kind) = if codec.is_lossless() {
-                (codec.name().to_owned(), codec.name().to_owned())
-            } else {
-                (format!("{} q{quality}", codec.name()), codec.name().to_owned())
+    let lossy = [PictureCodec::WebP, PictureCodec::Jpeg420, PictureCodec::Jpeg444];
+    let lossless = [PictureCodec::WebPLossless, PictureCodec::Png];
+    let bar = bar(lossy.len() * QUALITIES.len() + lossless.len(), "picture codecs");
+    for (codec, quality) in lossy
+        .iter()
+        .flat_map(|codec| QUALITIES.map(|quality| (*codec, Some(quality))))
+        .chain(lossless.map(|codec| (codec, None)))
+    {
+        let points = rivals::evaluate(pictures, codec, &[quality.unwrap_or(100)], |decoded| {
+            setup.predict(decoded)
+        })?;
+        bar.inc(1);
+        for point in points {
+            let name = match quality {
+                Some(quality) => format!("{} q{quality}", codec.name()),
+                None => codec.name().to_owned(),
             };
             document.rows.push(Row {
                 name,
-                kind,
-                value: point.top1,
-                ..with_bytes(&sent, point.bytes, point.bytes_payload)
+                kind: kind(codec).to_owned(),
+                value: 100.0 * point.top1(),
+                ..with_bytes(&sent, point.file_bytes, point.payload_bytes)
             });
         }
     }
@@ -220,6 +239,14 @@ fn add_rivals(
         });
     }
     Ok(())
+}
+
+/// The record's word for a codec: both chroma samplings of JPEG are one rival.
+fn kind(codec: PictureCodec) -> &'static str {
+    match codec {
+        PictureCodec::Jpeg420 | PictureCodec::Jpeg444 => "jpeg",
+        other => other.name(),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of pictures")]

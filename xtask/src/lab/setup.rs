@@ -16,6 +16,8 @@ use crate::backend::Backend;
 
 /// Pictures in work at once.
 pub(crate) const BATCH: usize = 64;
+/// Where the embedded backbone is cut unless told otherwise: under half of its work is done.
+const EMBEDDED_SPLIT: &str = "layer2";
 /// Memory for cached activations.
 const CACHE_BYTES: usize = 6 << 30;
 
@@ -43,9 +45,9 @@ pub(crate) struct SetupArgs {
     /// Most pictures to test on.
     #[arg(long)]
     pub(crate) test_pictures: Option<usize>,
-    /// Where tensors are computed.
-    #[arg(long, value_enum, default_value_t = Backend::Flex)]
-    pub(crate) backend: Backend,
+    /// Where tensors are computed; `bench` takes several, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
+    pub(crate) backend: Vec<Backend>,
 }
 
 /// A cut backbone.
@@ -59,6 +61,7 @@ pub(crate) struct Setup {
     pub(crate) point: SplitPoint,
     pub(crate) note: BackboneNote,
     pub(crate) preprocess: Preprocess,
+    pub(crate) backend: Backend,
     pub(crate) device: Device,
 }
 
@@ -68,7 +71,10 @@ impl SetupArgs {
     }
 
     pub(crate) fn open(&self) -> Result<Setup> {
-        let device = self.backend.device()?;
+        let [backend] = self.backend.as_slice() else {
+            bail!("give one --backend here, not {}", self.backend.len());
+        };
+        let device = backend.device()?;
         let name = match (&self.backbone, self.is_embedded()) {
             (Some(name), _) => name.clone(),
             (None, true) => "embedded".to_owned(),
@@ -77,7 +83,7 @@ impl SetupArgs {
         let (network, config, preprocess, weights_sha256) = if name == "embedded" {
             let network = embedded::backbone(&device).context("loading the embedded backbone")?;
             let config = network.config().clone();
-            let sha = embedded::WEIGHTS_SHA256.to_owned();
+            let sha = embedded::BACKBONE_SHA256.to_owned();
             (network, config, embedded::PREPROCESS, sha)
         } else {
             let path = self.weights.as_ref().with_context(|| {
@@ -89,7 +95,7 @@ impl SetupArgs {
         };
         let point: SplitPoint = match (&self.split, name.as_str()) {
             (Some(split), _) => split.parse()?,
-            (None, "embedded") => embedded::SPLIT.parse()?,
+            (None, "embedded") => EMBEDDED_SPLIT.parse()?,
             (None, _) => bail!("--backbone {name} needs --split, e.g. layer1"),
         };
         let network = network.fold_batch_norm().valid();
@@ -108,6 +114,7 @@ impl SetupArgs {
             point,
             note,
             preprocess,
+            backend: *backend,
             device,
         })
     }
@@ -121,12 +128,11 @@ impl Setup {
             Part::Test => self.args.test_pictures,
         };
         if self.args.is_embedded() {
-            let split = match part {
-                Part::Train => embedded::EmbeddedSplit::Train,
-                Part::Test => embedded::EmbeddedSplit::Test,
+            let (split, count) = match part {
+                Part::Train => (embedded::EmbeddedSplit::Train, embedded::TRAIN_COUNT),
+                Part::Test => (embedded::EmbeddedSplit::Test, embedded::TEST_COUNT),
             };
-            let count = limit.unwrap_or(embedded::default_count(split));
-            return Ok(embedded::pictures(split, count));
+            return Ok(embedded::pictures(split, limit.unwrap_or(count))?);
         }
         let source: DataSource = self.args.data.parse()?;
         let options = LoadOptions {
