@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::rans;
 use super::raw;
-use super::slots::ESCAPED;
+use super::slots::{CoderTables, Slots};
 use crate::bits::{BitReader, BitWriter};
 use crate::error::{DecodeError, take};
 use crate::latent::LatentShape;
@@ -18,30 +18,60 @@ const ESCAPES: u8 = 8;
 /// The descriptor of raw symbols.
 const RAW: u8 = 7;
 
+/// Buffers that coding needs; kept by the caller, nothing is allocated once they have grown.
+#[derive(Debug, Clone, Default)]
+pub struct Scratch {
+    /// Coder entry of each symbol in coding order.
+    codes: Vec<u32>,
+    words: Vec<u16>,
+    tail: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) symbols: Vec<i32>,
+}
+
+impl Scratch {
+    /// Empty buffers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
 /// Appends the payload of `symbols` over `1 << code` lanes.
 pub(crate) fn encode(
     set: &TableSet,
     shape: LatentShape,
     symbols: &[i32],
     code: u8,
+    scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) {
+    let Scratch {
+        codes, words, tail, ..
+    } = scratch;
     let begin = out.len();
-    let mut ranges = Vec::with_capacity(shape.len());
-    let mut tail = Vec::new();
-    let mut bits = BitWriter::new(&mut tail);
-    let mut push = |index: u16, symbol: i32| {
-        let (table, built) = set.coder_of(index);
-        ranges.push(built.range_of(table, symbol, &mut bits));
-    };
+    codes.clear();
+    codes.reserve(shape.len());
+    tail.clear();
+    let mut bits = BitWriter::new(tail);
+    let coder = set.coder();
     match set.layout() {
         Layout::Contexts(model) => {
-            for_each_context(shape, symbols, model, &mut push);
+            for_each_context(shape, symbols, model, |index, symbol| {
+                let table = &set.tables()[usize::from(index)];
+                let entry = &coder.tables[usize::from(index)];
+                codes.push(entry.entry_of(&coder.entries, table, symbol, &mut bits));
+            });
         }
         layout => {
             for (channel, plane) in symbols.chunks_exact(shape.plane()).enumerate() {
-                let index = layout.table_of(channel);
-                plane.iter().for_each(|&symbol| push(index, symbol));
+                let index = usize::from(layout.table_of(channel));
+                let (table, entry) = (&set.tables()[index], &coder.tables[index]);
+                codes.extend(
+                    plane
+                        .iter()
+                        .map(|&symbol| entry.entry_of(&coder.entries, table, symbol, &mut bits)),
+                );
             }
         }
     }
@@ -53,16 +83,20 @@ pub(crate) fn encode(
     });
     if !tail.is_empty() {
         varint::write(out, small_u32(tail.len()));
-        out.extend_from_slice(&tail);
+        out.extend_from_slice(tail);
     }
-    rans::encode(&ranges, 1 << code, out);
+    rans::encode(set.path(), &coder.entries, codes, 1 << code, words, out);
+    write_raw_if_shorter(symbols, begin, out);
+    debug_assert!(out.len() - begin <= MAX_PAYLOAD_BYTES);
+}
+
+fn write_raw_if_shorter(symbols: &[i32], begin: usize, out: &mut Vec<u8>) {
     let width = raw::width_of(symbols);
-    if out.len() - begin > 1 + raw::bytes_of(width, shape.len()) {
+    if out.len() - begin > 1 + raw::bytes_of(width, symbols.len()) {
         out.truncate(begin);
         out.push(RAW);
         raw::write(symbols, width, out);
     }
-    debug_assert!(out.len() - begin <= MAX_PAYLOAD_BYTES);
 }
 
 /// Calls `visit` with table and symbol in coding order.
@@ -101,15 +135,14 @@ pub(crate) fn for_each_neighbour_sum(
 pub(crate) fn decode(
     set: &TableSet,
     shape: LatentShape,
-    payload: &[u8],
+    descriptor: u8,
+    body: &[u8],
     values: &mut Vec<i32>,
 ) -> Result<(), DecodeError> {
-    let mut rest = payload;
-    let descriptor = take(&mut rest, 1)?[0];
-    values.clear();
+    let mut rest = body;
+    // Every symbol is written below or an error returned, so old contents may stay.
+    values.resize(shape.len(), 0);
     if descriptor == RAW {
-        // Every symbol takes a bit unless all are zero, so this allocates what the shape says.
-        values.resize(shape.len(), 0);
         return raw::read(rest, values);
     }
     let code = descriptor & 7;
@@ -122,8 +155,7 @@ pub(crate) fn decode(
         let length = varint::read(&mut rest, "escape length", small_u32(MAX_PAYLOAD_BYTES))?;
         tail = take(&mut rest, length as usize)?;
     }
-    let decoder = rans::Decoder::new(rest, 1 << code)?;
-    values.resize(shape.len(), 0);
+    let decoder = rans::Decoder::new(set.path(), rest, 1 << code)?;
     let mut reader = EscapeReader {
         bits: BitReader::new(tail),
         any: false,
@@ -150,13 +182,33 @@ fn decode_channels(
     escapes: &mut EscapeReader<'_>,
     values: &mut [i32],
 ) -> Result<(), DecodeError> {
+    let coder = set.coder();
     for (channel, plane) in values.chunks_exact_mut(shape.plane()).enumerate() {
-        decoder.decode_run(set.coder_of(layout.table_of(channel)).1, plane);
+        let index = layout.table_of(channel);
+        match &coder.slots {
+            Slots::Packed(slots) => {
+                let min = coder.tables[usize::from(index)].min;
+                decoder.decode_run(CoderTables::packed(slots, index), min, plane);
+            }
+            Slots::Wide(slots) => {
+                for value in plane {
+                    *value = decoder.decode_with(|slot| coder.wide(slots, index, slot));
+                }
+            }
+        }
     }
     decoder.finish()?;
     for (channel, plane) in values.chunks_exact_mut(shape.plane()).enumerate() {
-        for value in plane.iter_mut().filter(|value| **value == ESCAPED) {
-            *value = escapes.read(set, layout.table_of(channel))?;
+        let index = layout.table_of(channel);
+        let escape = coder.tables[usize::from(index)].escape;
+        // A branchless look first: most planes have none.
+        if plane
+            .iter()
+            .fold(false, |any, &value| any | (value == escape))
+        {
+            for value in plane.iter_mut().filter(|value| **value == escape) {
+                *value = escapes.read(set, index)?;
+            }
         }
     }
     Ok(())
@@ -170,6 +222,7 @@ fn decode_contexts(
     escapes: &mut EscapeReader<'_>,
     values: &mut [i32],
 ) -> Result<(), DecodeError> {
+    let coder = set.coder();
     let (plane, width) = (shape.plane(), shape.width());
     for pixel in 0..plane {
         let (row, column) = (pixel / width, pixel % width);
@@ -179,8 +232,14 @@ fn decode_contexts(
             } else {
                 context.table_at(neighbour_sum(values, width, row, column, model.measure))
             };
-            let symbol = decoder.decode_one(set.coder_of(index).1);
-            values[pixel] = if symbol == ESCAPED {
+            let table = &coder.tables[usize::from(index)];
+            let symbol = match &coder.slots {
+                Slots::Packed(slots) => {
+                    decoder.decode_packed(CoderTables::packed(slots, index), table.min)
+                }
+                Slots::Wide(slots) => decoder.decode_with(|slot| coder.wide(slots, index, slot)),
+            };
+            values[pixel] = if symbol == table.escape {
                 escapes.read(set, index)?
             } else {
                 symbol
@@ -199,7 +258,7 @@ struct EscapeReader<'a> {
 impl EscapeReader<'_> {
     fn read(&mut self, set: &TableSet, index: u16) -> Result<i32, DecodeError> {
         self.any = true;
-        let (table, _) = set.coder_of(index);
+        let table = &set.tables()[usize::from(index)];
         let symbol = self
             .bits
             .get(1)
