@@ -124,7 +124,7 @@ impl Zstd {
             level,
             compressor: zstd::bulk::Compressor::new(level)?,
             decompressor: zstd::bulk::Decompressor::new()?,
-            payloads: vec![Vec::with_capacity(room); messages.len()],
+            payloads: messages.iter().map(|_| Vec::with_capacity(room)).collect(),
             decoded: Vec::with_capacity(source.symbols),
             messages,
         })

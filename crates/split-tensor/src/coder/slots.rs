@@ -12,18 +12,17 @@ const WIDE_ESCAPE: i32 = i32::MIN;
 /// Entry index of an escape in packed slots, so that its symbol reads as `min + 255`.
 const PACKED_ESCAPE: u32 = 255;
 
-/// How a symbol changes a state, without a division: with `q = state * magic >> (31 + shift)`,
-/// which is `state / frequency` for every state below 2^31, the new state is
+/// How a symbol changes a state, without a division: `q = 2 * state * magic >> 64` is
+/// `state / frequency` for every state below 2^31, and the new state is
 /// `state + start + q * (4096 - frequency)`.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct EncodeEntry {
-    pub(crate) magic: u32,
+    magic: u64,
     /// From this state on a word must be emitted first.
     pub(crate) limit: u32,
-    pub(crate) start: u16,
-    pub(crate) frequency: u16,
-    pub(crate) shift: u32,
+    start: u16,
+    frequency: u16,
 }
 
 impl EncodeEntry {
@@ -31,31 +30,70 @@ impl EncodeEntry {
         if frequency == 0 {
             return Self::default();
         }
-        let divisor = u64::from(frequency);
-        let shift = (divisor - 1).checked_ilog2().map_or(0, |log| log + 1);
-        // The rounding error, at most 2^shift over the divisor, stays below one for states
-        // below 2^31, and the magic itself lies between 2^31 and 2^32.
-        let magic = (1u64 << (31 + shift)).div_ceil(divisor);
-        let magic = u32::try_from(magic).expect("below 2^32 by the choice of shift");
-        let limit = u32::from(frequency) << (15 - SCALE_BITS + 16);
+        let limit = u32::from(frequency) << LIMIT_SHIFT;
+        // Rounded up by less than one, which moves the quotient by less than 2^-31.
+        let magic = (1u64 << 63).div_ceil(u64::from(frequency));
         Self {
             magic,
             limit,
             start,
             frequency,
-            shift: 31 + shift,
         }
     }
 
     /// The state after this symbol, from one below the limit.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the quotient is below 2^19")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the quotient is below 2^19"
+    )]
     pub(crate) fn push(&self, state: u32) -> u32 {
-        let quotient = (u64::from(state) * u64::from(self.magic)) >> (self.shift & 63);
+        let product = u128::from(2 * u64::from(state)) * u128::from(self.magic);
+        let quotient = (product >> 64) as u32;
         let complement = SCALE - u32::from(self.frequency);
         state
             .wrapping_add(u32::from(self.start))
-            .wrapping_add((quotient as u32).wrapping_mul(complement))
+            .wrapping_add(quotient.wrapping_mul(complement))
+    }
+}
+
+/// Shift from a frequency to the state from which encoding must emit a word first.
+const LIMIT_SHIFT: u32 = 15 - SCALE_BITS + 16;
+
+/// Entries of all tables, for one symbol at a time and for vectors.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CoderEntries {
+    scalar: Vec<EncodeEntry>,
+    /// `state * magic >> (31 + shift)` is `state / frequency`.
+    magics: Vec<u32>,
+    /// Frequency (12 bits), start (12), shift (4).
+    rests: Vec<u32>,
+}
+
+impl CoderEntries {
+    fn push(&mut self, start: u16, frequency: u16) {
+        self.scalar.push(EncodeEntry::new(start, frequency));
+        let divisor = u64::from(frequency.max(1));
+        let shift = (divisor - 1).checked_ilog2().map_or(0, |log| log + 1);
+        // The rounding error stays below one for states below 2^31, and the magic number
+        // itself lies between 2^31 and 2^32.
+        let magic = (1u64 << (31 + shift)).div_ceil(divisor);
+        self.magics
+            .push(u32::try_from(magic).expect("below 2^32 by the choice of shift"));
+        self.rests
+            .push(u32::from(frequency) | (u32::from(start) << 12) | (shift << 24));
+    }
+
+    /// Entries for one symbol at a time.
+    #[inline]
+    pub(crate) fn scalar(&self) -> &[EncodeEntry] {
+        &self.scalar
+    }
+
+    /// Magic numbers and packed rests, as many as there are entries and never none.
+    #[inline]
+    pub(crate) fn vector(&self) -> (&[u32], &[u32]) {
+        (&self.magics, &self.rests)
     }
 }
 
@@ -90,7 +128,7 @@ pub(crate) type PackedSlots = [u32; SCALE as usize];
 #[derive(Debug, Clone)]
 pub(crate) struct CoderTables {
     pub(crate) tables: Vec<CoderTable>,
-    pub(crate) entries: Vec<EncodeEntry>,
+    pub(crate) entries: CoderEntries,
     /// Ideal code length of each entry; never used by the coder itself.
     bits: Vec<f32>,
     pub(crate) slots: Slots,
@@ -102,7 +140,7 @@ impl CoderTables {
         let packed = tables.iter().all(packs);
         let mut built = Self {
             tables: Vec::with_capacity(tables.len()),
-            entries: Vec::new(),
+            entries: CoderEntries::default(),
             bits: Vec::new(),
             slots: if packed {
                 Slots::Packed(Vec::new())
@@ -120,7 +158,7 @@ impl CoderTables {
         let count = table.frequencies().len();
         self.tables.push(CoderTable {
             min: table.min(),
-            base: small_u32(self.entries.len()),
+            base: small_u32(self.entries.scalar.len()),
             count: small_u32(count),
             has_gaps: table.frequencies().contains(&0),
             escape: if packed {
@@ -137,7 +175,7 @@ impl CoderTables {
             .copied()
             .chain([table.escape_frequency()]);
         for (index, frequency) in frequencies.enumerate() {
-            self.entries.push(EncodeEntry::new(start, frequency));
+            self.entries.push(start, frequency);
             self.bits.push(if frequency == 0 {
                 0.0
             } else {
@@ -184,7 +222,7 @@ impl CoderTables {
     pub(crate) fn wide(&self, slots: &[u16], index: u16, slot: u32) -> (i32, u32, u32) {
         let table = &self.tables[usize::from(index)];
         let at = slots[usize::from(index) * SCALE as usize + slot as usize];
-        let entry = &self.entries[table.base as usize + usize::from(at)];
+        let entry = &self.entries.scalar[table.base as usize + usize::from(at)];
         let escaped = u32::from(at) == table.count;
         let symbol = if escaped {
             WIDE_ESCAPE
@@ -200,7 +238,7 @@ impl CoderTable {
     #[inline]
     pub(crate) fn entry_of(
         &self,
-        entries: &[EncodeEntry],
+        entries: &CoderEntries,
         table: &FreqTable,
         symbol: i32,
         bits: &mut BitWriter<'_>,
@@ -208,7 +246,7 @@ impl CoderTable {
         let offset = symbol.wrapping_sub(self.min).cast_unsigned();
         if offset < self.count {
             let index = self.base + offset;
-            if !self.has_gaps || entries[index as usize].frequency > 0 {
+            if !self.has_gaps || entries.scalar[index as usize].frequency > 0 {
                 return index;
             }
         }
@@ -242,7 +280,10 @@ mod tests {
     #[test]
     fn multiplying_by_the_magic_divides() {
         for frequency in 1..4096u16 {
-            let entry = EncodeEntry::new(3, frequency);
+            let mut entries = CoderEntries::default();
+            entries.push(3, frequency);
+            let entry = entries.scalar[0];
+            let (magic, shift) = (u64::from(entries.magics[0]), 31 + (entries.rests[0] >> 24));
             let divisor = u32::from(frequency);
             for base in [
                 0,
@@ -254,7 +295,7 @@ mod tests {
                 0x7fff_ffff,
             ] {
                 for state in base.saturating_sub(2)..=base.saturating_add(2).min(0x7fff_ffff) {
-                    let quotient = (u64::from(state) * u64::from(entry.magic)) >> entry.shift;
+                    let quotient = (u64::from(state) * magic) >> shift;
                     assert_eq!(quotient, u64::from(state / divisor), "{state} / {divisor}");
                     if state < entry.limit {
                         let expected = ((state / divisor) << 12) + state % divisor + 3;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{LOW, MAX_LANES, write_single_state, write_states};
-use crate::coder::slots::EncodeEntry;
+use crate::coder::slots::{CoderEntries, EncodeEntry};
 use crate::simd::CoderPath;
 
 /// Starts of a lane are doubled this often before the largest one is taken.
@@ -13,7 +13,7 @@ const START_ATTEMPTS: u32 = 8;
 /// there to be used again.
 pub(crate) fn encode(
     path: CoderPath,
-    entries: &[EncodeEntry],
+    entries: &CoderEntries,
     codes: &[u32],
     lanes: usize,
     words: &mut Vec<u16>,
@@ -23,7 +23,7 @@ pub(crate) fn encode(
         lanes.is_power_of_two() && lanes <= MAX_LANES,
         "lane counts are checked before"
     );
-    let (mut states, loud) = start(entries, codes, lanes);
+    let (mut states, loud) = start(entries.scalar(), codes, lanes);
     let loud = &codes[..loud];
     words.clear();
     words.resize(loud.len(), 0);
@@ -32,7 +32,7 @@ pub(crate) fn encode(
     let whole = loud.len() & !(lanes - 1);
     for (index, &code) in loud[whole..].iter().enumerate().rev() {
         let state = &mut states[index];
-        let entry = &entries[code as usize];
+        let entry = &entries.scalar()[code as usize];
         if *state >= entry.limit {
             free -= 1;
             words[free] = (*state & 0xffff) as u16;
