@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::rans;
 use super::raw;
-use super::slots::{CoderTables, Slots};
+use super::slots::{CoderTable, CoderTables, Slots};
 use crate::bits::{BitReader, BitWriter};
 use crate::error::{DecodeError, take};
 use crate::latent::LatentShape;
@@ -17,6 +17,9 @@ use crate::varint;
 const ESCAPES: u8 = 8;
 /// The descriptor of raw symbols.
 const RAW: u8 = 7;
+
+/// Symbols decoded at a time; a multiple of every lane count.
+const PIECE: usize = 4096;
 
 /// Buffers that coding needs; kept by the caller, nothing is allocated once they have grown.
 #[derive(Debug, Clone, Default)]
@@ -67,11 +70,13 @@ pub(crate) fn encode(
             for (channel, plane) in symbols.chunks_exact(shape.plane()).enumerate() {
                 let index = usize::from(layout.table_of(channel));
                 let (table, entry) = (&set.tables()[index], &coder.tables[index]);
-                codes.extend(
-                    plane
-                        .iter()
-                        .map(|&symbol| entry.entry_of(&coder.entries, table, symbol, &mut bits)),
-                );
+                let begin = codes.len();
+                codes.resize(begin + plane.len(), 0);
+                if !set.path().map_run(entry, plane, &mut codes[begin..]) {
+                    for (code, &symbol) in codes[begin..].iter_mut().zip(plane) {
+                        *code = entry.entry_of(&coder.entries, table, symbol, &mut bits);
+                    }
+                }
             }
         }
     }
@@ -185,33 +190,31 @@ fn decode_channels(
     let coder = set.coder();
     for (channel, plane) in values.chunks_exact_mut(shape.plane()).enumerate() {
         let index = layout.table_of(channel);
-        match &coder.slots {
-            Slots::Packed(slots) => {
-                let min = coder.tables[usize::from(index)].min;
-                decoder.decode_run(CoderTables::packed(slots, index), min, plane);
+        let CoderTable { min, escape, .. } = coder.tables[usize::from(index)];
+        // In pieces that are still in the first cache when they are searched for escapes.
+        for piece in plane.chunks_mut(PIECE) {
+            match &coder.slots {
+                Slots::Packed(slots) => {
+                    decoder.decode_run(CoderTables::packed(slots, index), min, piece);
+                }
+                Slots::Wide(slots) => {
+                    for value in piece.iter_mut() {
+                        *value = decoder.decode_with(|slot| coder.wide(slots, index, slot));
+                    }
+                }
             }
-            Slots::Wide(slots) => {
-                for value in plane {
-                    *value = decoder.decode_with(|slot| coder.wide(slots, index, slot));
+            // A look without branches first: most pieces have none.
+            if piece
+                .iter()
+                .fold(false, |any, &value| any | (value == escape))
+            {
+                for value in piece.iter_mut().filter(|value| **value == escape) {
+                    *value = escapes.read(set, index)?;
                 }
             }
         }
     }
-    decoder.finish()?;
-    for (channel, plane) in values.chunks_exact_mut(shape.plane()).enumerate() {
-        let index = layout.table_of(channel);
-        let escape = coder.tables[usize::from(index)].escape;
-        // A branchless look first: most planes have none.
-        if plane
-            .iter()
-            .fold(false, |any, &value| any | (value == escape))
-        {
-            for value in plane.iter_mut().filter(|value| **value == escape) {
-                *value = escapes.read(set, index)?;
-            }
-        }
-    }
-    Ok(())
+    decoder.finish()
 }
 
 fn decode_contexts(

@@ -115,7 +115,7 @@ pub(crate) struct CoderTable {
 /// Slots of all tables.
 #[derive(Debug, Clone)]
 pub(crate) enum Slots {
-    /// 4096 a table: entry index (8 bits), frequency minus one (12), slot minus first (12).
+    /// 4096 a table: entry index (8 bits), slot minus first (12), frequency (12).
     Packed(Vec<u32>),
     /// 4096 a table: entry index. For alphabets too large to pack.
     Wide(Vec<u16>),
@@ -188,8 +188,8 @@ impl CoderTables {
                     } else {
                         small_u32(index)
                     };
-                    let fixed = ((u32::from(frequency).saturating_sub(1)) << 8) | index;
-                    slots.extend((0..u32::from(frequency)).map(|offset| (offset << 20) | fixed));
+                    let fixed = (u32::from(frequency) << 20) | index;
+                    slots.extend((0..u32::from(frequency)).map(|offset| (offset << 8) | fixed));
                 }
                 Slots::Wide(slots) => {
                     slots.resize(slots.len() + usize::from(frequency), small_u16(index));
@@ -234,6 +234,18 @@ impl CoderTables {
 }
 
 impl CoderTable {
+    /// Entries of symbols that are all listed; false where one is not, or might not be.
+    #[inline]
+    pub(crate) fn map_run(&self, symbols: &[i32], codes: &mut [u32]) -> bool {
+        let mut worst = 0;
+        for (code, symbol) in codes.iter_mut().zip(symbols) {
+            let offset = symbol.wrapping_sub(self.min).cast_unsigned();
+            worst = worst.max(offset);
+            *code = offset.wrapping_add(self.base);
+        }
+        worst < self.count && !self.has_gaps
+    }
+
     /// The entry of a symbol; an escape's value goes to `bits`.
     #[inline]
     pub(crate) fn entry_of(

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 use crate::coder::rans::{LOW, MAX_LANES};
-use crate::coder::slots::{CoderEntries, PackedSlots};
+use crate::coder::slots::{CoderEntries, CoderTable, PackedSlots};
 use crate::limits::small_i32;
 use crate::table::{SCALE, SCALE_BITS};
 
@@ -37,6 +37,28 @@ impl Avx2 {
                 _ => decode::<8>(slots, min, states, words, out),
             }
         }
+    }
+
+    pub(super) fn start_rounds(
+        self,
+        entries: &CoderEntries,
+        codes: &[u32],
+        states: &mut [u32],
+    ) -> usize {
+        // SAFETY: `self` exists, so `new` has found every feature that the callee enables.
+        unsafe {
+            match states.len() {
+                8 => start::<1>(entries, codes, states),
+                16 => start::<2>(entries, codes, states),
+                32 => start::<4>(entries, codes, states),
+                _ => start::<8>(entries, codes, states),
+            }
+        }
+    }
+
+    pub(super) fn map_run(self, table: &CoderTable, symbols: &[i32], codes: &mut [u32]) -> bool {
+        // SAFETY: `self` exists, so `new` has found every feature that the callee enables.
+        unsafe { map(table, symbols, codes) }
     }
 
     pub(super) fn encode_rounds(
@@ -133,14 +155,10 @@ fn look_up(slots: &PackedSlots, min: __m256i, states: __m256i) -> (__m256i, __m2
     // SAFETY: every index is below 4096, the length of `slots`.
     let entry = unsafe { _mm256_i32gather_epi32::<4>(slots.as_ptr().cast(), slot) };
     let symbols = _mm256_add_epi32(min, _mm256_and_si256(entry, _mm256_set1_epi32(0xff)));
-    let frequency = _mm256_and_si256(_mm256_srli_epi32::<8>(entry), _mm256_set1_epi32(0xfff));
-    let frequency = _mm256_add_epi32(frequency, _mm256_set1_epi32(1));
     let shifted = _mm256_srli_epi32::<{ SCALE_BITS.cast_signed() }>(states);
-    let advanced = _mm256_mullo_epi32(frequency, shifted);
-    (
-        symbols,
-        _mm256_add_epi32(advanced, _mm256_srli_epi32::<20>(entry)),
-    )
+    let advanced = _mm256_mullo_epi32(_mm256_srli_epi32::<20>(entry), shifted);
+    let offset = _mm256_and_si256(_mm256_srli_epi32::<8>(entry), _mm256_set1_epi32(0xfff));
+    (symbols, _mm256_add_epi32(advanced, offset))
 }
 
 /// Which states are low, as a mask of eight bits and as a mask of whole lanes.
@@ -252,6 +270,37 @@ fn first_set(mask: usize, count: usize) -> (usize, __m256i) {
     (kept, lanes)
 }
 
+/// Whole rounds from the last one on, up to the first in which a state is full; gives how
+/// many symbols are left.
+#[target_feature(enable = "avx2,popcnt")]
+fn start<const VECTORS: usize>(entries: &CoderEntries, codes: &[u32], kept: &mut [u32]) -> usize {
+    let mut states = load_states::<VECTORS>(kept);
+    let last = _mm256_set1_epi32(small_i32(entries.vector().0.len() - 1));
+    let mut left = codes.len();
+    for round in codes.rchunks_exact(VECTORS * WIDTH) {
+        let mut next = states;
+        let mut all_open = 0xff;
+        for (state, codes) in next.iter_mut().zip(round.chunks_exact(WIDTH)) {
+            // SAFETY: the chunk holds eight 32-bit values.
+            let codes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
+            let (magic, rest) = gather_entries(entries, last, codes);
+            let frequency = _mm256_and_si256(rest, _mm256_set1_epi32(0xfff));
+            all_open &= mask_of(_mm256_cmpgt_epi32(
+                _mm256_slli_epi32::<19>(frequency),
+                *state,
+            ));
+            *state = push(*state, magic, rest, frequency);
+        }
+        if all_open != 0xff {
+            break;
+        }
+        states = next;
+        left -= VECTORS * WIDTH;
+    }
+    store_states(&states, kept);
+    left
+}
+
 #[target_feature(enable = "avx2,popcnt")]
 fn encode<const VECTORS: usize>(
     entries: &CoderEntries,
@@ -325,4 +374,10 @@ fn push(states: __m256i, magic: __m256i, rest: __m256i, frequency: __m256i) -> _
     let complement = _mm256_sub_epi32(_mm256_set1_epi32(SCALE.cast_signed()), frequency);
     let moved = _mm256_mullo_epi32(quotient, complement);
     _mm256_add_epi32(_mm256_add_epi32(states, start), moved)
+}
+
+/// The scalar loop, compiled for wider registers.
+#[target_feature(enable = "avx2,popcnt")]
+fn map(table: &CoderTable, symbols: &[i32], codes: &mut [u32]) -> bool {
+    table.map_run(symbols, codes)
 }

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 use crate::coder::rans::{LOW, MAX_LANES};
-use crate::coder::slots::{CoderEntries, PackedSlots};
+use crate::coder::slots::{CoderEntries, CoderTable, PackedSlots};
 use crate::limits::small_i32;
 use crate::table::{SCALE, SCALE_BITS};
 
@@ -41,6 +41,27 @@ impl Avx512 {
                 _ => decode::<4>(slots, min, states, words, out),
             }
         }
+    }
+
+    pub(super) fn start_rounds(
+        self,
+        entries: &CoderEntries,
+        codes: &[u32],
+        states: &mut [u32],
+    ) -> usize {
+        // SAFETY: `self` exists, so `new` has found every feature that the callee enables.
+        unsafe {
+            match states.len() {
+                16 => start::<1>(entries, codes, states),
+                32 => start::<2>(entries, codes, states),
+                _ => start::<4>(entries, codes, states),
+            }
+        }
+    }
+
+    pub(super) fn map_run(self, table: &CoderTable, symbols: &[i32], codes: &mut [u32]) -> bool {
+        // SAFETY: `self` exists, so `new` has found every feature that the callee enables.
+        unsafe { map(table, symbols, codes) }
     }
 
     pub(super) fn encode_rounds(
@@ -89,13 +110,10 @@ fn look_up(slots: &PackedSlots, min: __m512i, states: __m512i) -> (__m512i, __m5
     // SAFETY: every index is below 4096, the length of `slots`.
     let entry = unsafe { _mm512_i32gather_epi32::<4>(slot, slots.as_ptr().cast()) };
     let symbols = _mm512_add_epi32(min, _mm512_and_si512(entry, _mm512_set1_epi32(0xff)));
-    let frequency = _mm512_and_si512(_mm512_srli_epi32::<8>(entry), _mm512_set1_epi32(0xfff));
-    let frequency = _mm512_add_epi32(frequency, _mm512_set1_epi32(1));
-    let advanced = _mm512_mullo_epi32(frequency, _mm512_srli_epi32::<SCALE_BITS>(states));
-    (
-        symbols,
-        _mm512_add_epi32(advanced, _mm512_srli_epi32::<20>(entry)),
-    )
+    let shifted = _mm512_srli_epi32::<SCALE_BITS>(states);
+    let advanced = _mm512_mullo_epi32(_mm512_srli_epi32::<20>(entry), shifted);
+    let offset = _mm512_and_si512(_mm512_srli_epi32::<8>(entry), _mm512_set1_epi32(0xfff));
+    (symbols, _mm512_add_epi32(advanced, offset))
 }
 
 /// States with a word shifted in where the mask says so; word `i` goes to the `i`-th of them.
@@ -181,6 +199,34 @@ fn first_set(mask: u16, count: usize) -> u16 {
     kept
 }
 
+/// Whole rounds from the last one on, up to the first in which a state is full; gives how
+/// many symbols are left.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,popcnt")]
+fn start<const VECTORS: usize>(entries: &CoderEntries, codes: &[u32], kept: &mut [u32]) -> usize {
+    let mut states = load_states::<VECTORS>(kept);
+    let last = _mm512_set1_epi32(small_i32(entries.vector().0.len() - 1));
+    let mut left = codes.len();
+    for round in codes.rchunks_exact(VECTORS * WIDTH) {
+        let mut next = states;
+        let mut any_full = 0;
+        for (state, codes) in next.iter_mut().zip(round.chunks_exact(WIDTH)) {
+            // SAFETY: the chunk holds sixteen 32-bit values.
+            let codes = unsafe { _mm512_loadu_si512(codes.as_ptr().cast()) };
+            let (magic, rest) = gather_entries(entries, last, codes);
+            let frequency = _mm512_and_si512(rest, _mm512_set1_epi32(0xfff));
+            any_full |= _mm512_cmpge_epu32_mask(*state, _mm512_slli_epi32::<19>(frequency));
+            *state = push(*state, magic, rest, frequency);
+        }
+        if any_full != 0 {
+            break;
+        }
+        states = next;
+        left -= VECTORS * WIDTH;
+    }
+    store_states(&states, kept);
+    left
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,popcnt")]
 fn encode<const VECTORS: usize>(
     entries: &CoderEntries,
@@ -248,4 +294,10 @@ fn push(states: __m512i, magic: __m512i, rest: __m512i, frequency: __m512i) -> _
     let complement = _mm512_sub_epi32(_mm512_set1_epi32(SCALE.cast_signed()), frequency);
     let moved = _mm512_mullo_epi32(quotient, complement);
     _mm512_add_epi32(_mm512_add_epi32(states, start), moved)
+}
+
+/// The scalar loop, compiled for wider registers.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,popcnt")]
+fn map(table: &CoderTable, symbols: &[i32], codes: &mut [u32]) -> bool {
+    table.map_run(symbols, codes)
 }

@@ -125,7 +125,7 @@ fn step(state: &mut u32, words: &mut &[u8], slots: &PackedSlots, min: i32) -> i3
 /// The state after a packed entry.
 #[inline]
 fn advance(state: u32, entry: u32) -> u32 {
-    (((entry >> 8) & 0xfff) + 1) * (state >> SCALE_BITS) + (entry >> 20)
+    (entry >> 20) * (state >> SCALE_BITS) + ((entry >> 8) & 0xfff)
 }
 
 /// Whole rounds. The scalar path.

@@ -23,7 +23,7 @@ pub(crate) fn encode(
         lanes.is_power_of_two() && lanes <= MAX_LANES,
         "lane counts are checked before"
     );
-    let (mut states, loud) = start(entries.scalar(), codes, lanes);
+    let (mut states, loud) = start(path, entries, codes, lanes);
     let loud = &codes[..loud];
     words.clear();
     words.resize(loud.len(), 0);
@@ -119,21 +119,16 @@ fn encode_groups<const LANES: usize>(
 
 /// Encodes the last symbols up to the first word; gives the states and how many symbols come
 /// before.
-fn start(entries: &[EncodeEntry], codes: &[u32], lanes: usize) -> ([u32; MAX_LANES], usize) {
-    let mask = lanes - 1;
+fn start(
+    path: CoderPath,
+    entries: &CoderEntries,
+    codes: &[u32],
+    lanes: usize,
+) -> ([u32; MAX_LANES], usize) {
     let mut starts = [0u32; MAX_LANES];
     for attempt in 0.. {
         let mut states = starts;
-        let mut loud = 0;
-        for (index, &code) in codes.iter().enumerate().rev() {
-            let entry = &entries[code as usize];
-            let state = &mut states[index & mask];
-            if *state >= entry.limit {
-                loud = index + 1;
-                break;
-            }
-            *state = entry.push(*state);
-        }
+        let loud = quiet_part(path, entries, codes, &mut states[..lanes]);
         let mut ready = true;
         if lanes > 1 {
             for (start, &state) in starts[..lanes].iter_mut().zip(&states) {
@@ -148,6 +143,70 @@ fn start(entries: &[EncodeEntry], codes: &[u32], lanes: usize) -> ([u32; MAX_LAN
         }
     }
     unreachable!("starts of 2^15 always suffice")
+}
+
+/// Encodes from the end up to the first symbol that makes a lane emit a word; gives how many
+/// symbols there are up to that one, which is not encoded.
+fn quiet_part(path: CoderPath, entries: &CoderEntries, codes: &[u32], states: &mut [u32]) -> usize {
+    let whole = codes.len() & !(states.len() - 1);
+    let singly = |states: &mut [u32], begin: usize, end: usize| {
+        for index in (begin..end).rev() {
+            let entry = &entries.scalar()[codes[index] as usize];
+            let state = &mut states[index - begin];
+            if *state >= entry.limit {
+                return Some(index + 1);
+            }
+            *state = entry.push(*state);
+        }
+        None
+    };
+    if let Some(loud) = singly(states, whole, codes.len()) {
+        return loud;
+    }
+    let left = path.start_rounds(entries, &codes[..whole], states);
+    match left.checked_sub(states.len()) {
+        Some(begin) => singly(states, begin, left).expect("a state of this round is full"),
+        None => 0,
+    }
+}
+
+/// Whole rounds from the last one on, up to the first in which a state is full; gives how
+/// many symbols are left. The scalar path.
+pub(crate) fn start_rounds(entries: &[EncodeEntry], codes: &[u32], states: &mut [u32]) -> usize {
+    match states.len() {
+        1 => start_groups::<1>(entries, codes, states),
+        2 => start_groups::<2>(entries, codes, states),
+        4 => start_groups::<4>(entries, codes, states),
+        8 => start_groups::<8>(entries, codes, states),
+        16 => start_groups::<16>(entries, codes, states),
+        32 => start_groups::<32>(entries, codes, states),
+        _ => start_groups::<64>(entries, codes, states),
+    }
+}
+
+fn start_groups<const LANES: usize>(
+    entries: &[EncodeEntry],
+    codes: &[u32],
+    kept: &mut [u32],
+) -> usize {
+    let mut states: [u32; LANES] = (&*kept).try_into().expect("as many states as lanes");
+    let mut left = codes.len();
+    for round in codes.rchunks_exact(LANES) {
+        let mut next = states;
+        let mut any_full = false;
+        for (state, &code) in next.iter_mut().zip(round) {
+            let entry = &entries[code as usize];
+            any_full |= *state >= entry.limit;
+            *state = entry.push(*state);
+        }
+        if any_full {
+            break;
+        }
+        states = next;
+        left -= LANES;
+    }
+    kept.copy_from_slice(&states);
+    left
 }
 
 /// A larger start for a lane that ended at `state`, below [`LOW`].
