@@ -53,27 +53,33 @@ pub(crate) fn encode(
         codes, words, tail, ..
     } = scratch;
     let begin = out.len();
-    codes.clear();
-    codes.reserve(shape.len());
+    // Grown and never cleared: every code is written below.
+    codes.resize(codes.len().max(shape.len()), 0);
+    let codes = &mut codes[..shape.len()];
     tail.clear();
     let mut bits = BitWriter::new(tail);
     let coder = set.coder();
     match set.layout() {
         Layout::Contexts(model) => {
+            let mut next = codes.iter_mut();
             for_each_context(shape, symbols, model, |index, symbol| {
                 let table = &set.tables()[usize::from(index)];
                 let entry = &coder.tables[usize::from(index)];
-                codes.push(entry.entry_of(&coder.entries, table, symbol, &mut bits));
+                if let Some(code) = next.next() {
+                    *code = entry.entry_of(&coder.entries, table, symbol, &mut bits);
+                }
             });
         }
         layout => {
-            for (channel, plane) in symbols.chunks_exact(shape.plane()).enumerate() {
+            let plane = shape.plane();
+            let planes = symbols
+                .chunks_exact(plane)
+                .zip(codes.chunks_exact_mut(plane));
+            for (channel, (plane, codes)) in planes.enumerate() {
                 let index = usize::from(layout.table_of(channel));
                 let (table, entry) = (&set.tables()[index], &coder.tables[index]);
-                let begin = codes.len();
-                codes.resize(begin + plane.len(), 0);
-                if !set.path().map_run(entry, plane, &mut codes[begin..]) {
-                    for (code, &symbol) in codes[begin..].iter_mut().zip(plane) {
+                if !set.path().map_run(entry, plane, codes) {
+                    for (code, &symbol) in codes.iter_mut().zip(plane) {
                         *code = entry.entry_of(&coder.entries, table, symbol, &mut bits);
                     }
                 }

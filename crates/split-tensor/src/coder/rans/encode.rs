@@ -25,9 +25,10 @@ pub(crate) fn encode(
     );
     let (mut states, loud) = start(path, entries, codes, lanes);
     let loud = &codes[..loud];
-    words.clear();
-    words.resize(loud.len(), 0);
+    // Grown and never cleared: what is read below was written before.
+    words.resize(words.len().max(loud.len()), 0);
     // A symbol emits one word at most, so `free` never falls below the symbols left.
+    let words = &mut words[..loud.len()];
     let mut free = loud.len();
     let whole = loud.len() & !(lanes - 1);
     for (index, &code) in loud[whole..].iter().enumerate().rev() {
@@ -127,22 +128,71 @@ fn start(
 ) -> ([u32; MAX_LANES], usize) {
     let mut starts = [0u32; MAX_LANES];
     for attempt in 0.. {
+        if attempt >= START_ATTEMPTS {
+            starts[..lanes].fill(LOW);
+        }
         let mut states = starts;
         let loud = quiet_part(path, entries, codes, &mut states[..lanes]);
-        let mut ready = true;
-        if lanes > 1 {
-            for (start, &state) in starts[..lanes].iter_mut().zip(&states) {
-                if state < LOW {
-                    ready = false;
-                    *start = raised(*start, state, attempt);
-                }
-            }
+        if lanes == 1 {
+            return (states, loud);
         }
-        if ready {
+        let mut caught_up = true;
+        for lane in 0..lanes {
+            if states[lane] >= LOW {
+                continue;
+            }
+            let before = Raised {
+                start: starts[lane],
+                state: states[lane],
+            };
+            let raised = raise(entries.scalar(), codes, loud, (lane, lanes), before);
+            starts[lane] = raised.start;
+            states[lane] = raised.state;
+            caught_up &= raised.state >= LOW;
+        }
+        if caught_up {
             return (states, loud);
         }
     }
     unreachable!("starts of 2^15 always suffice")
+}
+
+/// A lane's start and the state it leads to; 0 where it would emit a word too early.
+struct Raised {
+    start: u32,
+    state: u32,
+}
+
+/// Raises the start of one lane until its state after the quiet part reaches [`LOW`].
+fn raise(
+    entries: &[EncodeEntry],
+    codes: &[u32],
+    loud: usize,
+    (lane, lanes): (usize, usize),
+    Raised {
+        mut start,
+        mut state,
+    }: Raised,
+) -> Raised {
+    for attempt in 0.. {
+        start = match attempt {
+            0..START_ATTEMPTS => raised(start, state),
+            _ => LOW,
+        };
+        state = start;
+        let begin = loud + (lane.wrapping_sub(loud) & (lanes - 1));
+        for &code in codes[begin.min(codes.len())..].iter().step_by(lanes).rev() {
+            let entry = &entries[code as usize];
+            if state >= entry.limit {
+                return Raised { start, state: 0 };
+            }
+            state = entry.push(state);
+        }
+        if state >= LOW {
+            return Raised { start, state };
+        }
+    }
+    unreachable!("a start of 2^15 always suffices")
 }
 
 /// Encodes from the end up to the first symbol that makes a lane emit a word; gives how many
@@ -210,10 +260,7 @@ fn start_groups<const LANES: usize>(
 }
 
 /// A larger start for a lane that ended at `state`, below [`LOW`].
-fn raised(start: u32, state: u32, attempt: u32) -> u32 {
-    if attempt >= START_ATTEMPTS {
-        return LOW;
-    }
+fn raised(start: u32, state: u32) -> u32 {
     if start == 0 {
         return 1;
     }
