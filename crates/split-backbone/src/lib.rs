@@ -1,1 +1,27 @@
 //! Backbones that can be cut: ResNets, their split points, weights and data sets.
+
+mod cut;
+mod data;
+pub mod embedded;
+mod ops;
+mod profile;
+mod resnet;
+#[cfg(feature = "rivals")]
+pub mod rivals;
+mod split_traits;
+mod weights;
+
+pub use self::cut::{CutError, ResNetHead, ResNetTail, SplitPoint, cut};
+pub use self::data::{
+    DataError, DataSource, Framing, LoadOptions, Loaded, MAX_SET_BYTES, Part, Pictures,
+    PicturesError, Preprocess, SkippedPicture, top1, topk,
+};
+pub use self::profile::{ActivationShape, CutProfile, Profile};
+pub use self::resnet::{
+    BlockKind, ConfigError, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_STAGES, ResNet,
+    ResNetConfig, ShortcutKind, StageConfig, StemConfig,
+};
+pub use self::split_traits::{Head, Tail};
+pub use self::weights::{
+    MAX_WEIGHTS_BYTES, ShapeDifference, WeightsError, WeightsReport, file_sha256,
+};

@@ -1,0 +1,342 @@
+//! Pictures in folders, one folder per class.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image::imageops::{FilterType, crop_imm, resize};
+use image::{ImageReader, Limits, RgbImage};
+use rayon::prelude::*;
+
+use super::pictures::set_bytes;
+use super::{DataError, LoadOptions, Loaded, Part, Pictures, SkippedPicture, io_error};
+
+/// Most picture files that one set may list.
+const MAX_FILES: usize = 1 << 22;
+/// Longest side of a picture file, in pixels.
+const MAX_SIDE: u32 = 1 << 15;
+/// Most bytes that one picture's decoder may allocate.
+const MAX_DECODER_BYTES: u64 = 512 << 20;
+/// Names of picture files end like this.
+const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+
+/// How a picture of any size becomes a square: the shorter side is scaled to `resize` pixels,
+/// then the middle `crop` by `crop` pixels are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    resize: u32,
+    crop: u32,
+}
+
+impl Framing {
+    /// Scales the shorter side to `crop` and keeps the middle square.
+    ///
+    /// `None` for a size of 0 or above 4096.
+    #[must_use]
+    pub fn square(crop: u32) -> Option<Self> {
+        Self::new(crop, crop)
+    }
+
+    /// Scales the shorter side to `resize` and keeps the middle `crop` pixels, as in
+    /// ImageNet's 256 and 224.
+    ///
+    /// `None` unless `1 <= crop <= resize <= 4096`.
+    #[must_use]
+    pub fn new(resize: u32, crop: u32) -> Option<Self> {
+        (1 <= crop && crop <= resize && resize <= 4096).then_some(Self { resize, crop })
+    }
+
+    /// Side of the resulting square in pixels.
+    #[must_use]
+    pub fn side(&self) -> usize {
+        usize::try_from(self.crop).expect("at most 4096")
+    }
+
+    /// Brings one picture to this size. The scaling filter is a triangle that widens with the
+    /// scale, as PIL's bilinear filter does.
+    #[must_use]
+    pub fn apply(&self, picture: &RgbImage) -> RgbImage {
+        let (width, height) = (picture.width(), picture.height());
+        let shorter = u64::from(width.min(height));
+        let scaled = |side: u32| {
+            let side = u64::from(side) * u64::from(self.resize) / shorter;
+            u32::try_from(side).expect("sides are limited")
+        };
+        let (width, height) = (scaled(width), scaled(height));
+        let picture = resize(picture, width, height, FilterType::Triangle);
+        // Rounded to even like Python's round, which torchvision's centre crop uses.
+        let offset = |side: u32| half_to_even(side - self.crop);
+        crop_imm(
+            &picture,
+            offset(width),
+            offset(height),
+            self.crop,
+            self.crop,
+        )
+        .to_image()
+    }
+}
+
+fn half_to_even(value: u32) -> u32 {
+    value / 2 + (value % 4 == 3) as u32
+}
+
+/// Reads one picture file, bounded in size.
+pub(crate) fn read_picture(path: &Path) -> Result<RgbImage, String> {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    let mut reader = ImageReader::open(path)
+        .and_then(ImageReader::with_guessed_format)
+        .map_err(|error| error.to_string())?;
+    reader.limits(limits);
+    let picture = reader.decode().map_err(|error| error.to_string())?;
+    if picture.width() == 0 || picture.height() == 0 {
+        return Err("the picture has no pixels".to_owned());
+    }
+    // Extreme shapes would be blown up without bound when the shorter side is scaled.
+    let (short, long) = (
+        picture.width().min(picture.height()),
+        picture.width().max(picture.height()),
+    );
+    if long / short > 64 {
+        return Err(format!(
+            "{long}x{short} is more than 64 times as long as wide"
+        ));
+    }
+    Ok(picture.into_rgb8())
+}
+
+pub(super) fn load(dir: &Path, part: Part, options: &LoadOptions) -> Result<Loaded, DataError> {
+    let framing = options.framing.ok_or(DataError::NoFraming)?;
+    let (root, share) = locate(dir, part);
+    let classes = class_folders(&root)?;
+    let mut files = Vec::new();
+    for (label, folder) in classes.iter().enumerate() {
+        let label = u16::try_from(label).map_err(|_| DataError::Malformed {
+            path: root.clone(),
+            reason: format!("{} class folders; at most 65536 are read", classes.len()),
+        })?;
+        let found = picture_files(folder)?;
+        files.extend(found.into_iter().map(|path| (label, path)));
+        if files.len() > MAX_FILES {
+            return Err(DataError::Malformed {
+                path: root,
+                reason: format!("more than {MAX_FILES} picture files"),
+            });
+        }
+    }
+    if let Some(share) = share {
+        let mut index = 0;
+        files.retain(|_| {
+            index += 1;
+            (index % 5 == 0) == (share == Part::Test)
+        });
+    }
+    if let Some(limit) = options.limit.filter(|&limit| limit < files.len()) {
+        let total = files.len();
+        files = (0..limit)
+            .map(|index| files[index * total / limit].clone())
+            .collect();
+    }
+    let names = classes.iter().map(|path| folder_name(path)).collect();
+    read_all(&files, framing, names)
+}
+
+/// The folder with the class folders, and the part to take of it where it holds both.
+fn locate(dir: &Path, part: Part) -> (PathBuf, Option<Part>) {
+    let train = dir.join("train");
+    let test = ["val", "test"].map(|name| dir.join(name));
+    let test = test.into_iter().find(|path| path.is_dir());
+    match (test, part) {
+        (Some(_), Part::Train) if train.is_dir() => (train, None),
+        (Some(test), Part::Test) if train.is_dir() => (test, None),
+        _ => (dir.to_owned(), Some(part)),
+    }
+}
+
+fn read_all(
+    files: &[(u16, PathBuf)],
+    framing: Framing,
+    classes: Vec<String>,
+) -> Result<Loaded, DataError> {
+    let side = framing.side();
+    set_bytes(files.len(), side, side)?;
+    let read: Vec<Result<Vec<u8>, SkippedPicture>> = files
+        .par_iter()
+        .map(|(_, path)| match read_picture(path) {
+            Ok(picture) => Ok(framing.apply(&picture).into_raw()),
+            Err(reason) => Err(SkippedPicture {
+                path: path.clone(),
+                reason,
+            }),
+        })
+        .collect();
+    let mut rgb8 = Vec::new();
+    let mut labels = Vec::new();
+    let mut skipped = Vec::new();
+    for (result, (label, _)) in read.into_iter().zip(files) {
+        match result {
+            Ok(pixels) => {
+                rgb8.extend(pixels);
+                labels.push(*label);
+            }
+            Err(picture) => skipped.push(picture),
+        }
+    }
+    if labels.is_empty()
+        && let Some(first) = skipped.first()
+    {
+        return Err(DataError::AllSkipped {
+            count: skipped.len(),
+            first: first.clone(),
+        });
+    }
+    let pictures = Pictures::new((side, side), rgb8, labels, classes)?;
+    Ok(Loaded { pictures, skipped })
+}
+
+fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut folders: Vec<PathBuf> = entries(root)?
+        .into_iter()
+        .filter(|path| path.is_dir() && !folder_name(path).starts_with('.'))
+        .collect();
+    folders.sort();
+    if folders.is_empty() {
+        return Err(DataError::NotFound {
+            path: root.to_owned(),
+            wanted: "class folders",
+        });
+    }
+    Ok(folders)
+}
+
+fn picture_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let is_picture = |path: &PathBuf| {
+        path.extension()
+            .and_then(|extension| extension.to_str())
+            .is_some_and(|found| EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(found)))
+    };
+    let mut files: Vec<PathBuf> = entries(folder)?.into_iter().filter(is_picture).collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(DataError::EmptyClass {
+            path: folder.to_owned(),
+        });
+    }
+    Ok(files)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io_error(folder))? {
+        paths.push(entry.map_err(io_error(folder))?.path());
+        if paths.len() > MAX_FILES {
+            return Err(DataError::Malformed {
+                path: folder.to_owned(),
+                reason: format!("more than {MAX_FILES} entries"),
+            });
+        }
+    }
+    Ok(paths)
+}
+
+fn folder_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    fn write_picture(path: &Path, width: u32, height: u32, value: u8) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        RgbImage::from_pixel(width, height, Rgb([value; 3]))
+            .save(path)
+            .unwrap();
+    }
+
+    fn options() -> LoadOptions {
+        LoadOptions {
+            limit: None,
+            framing: Framing::square(8),
+        }
+    }
+
+    #[test]
+    fn an_unreadable_picture_is_named_and_the_rest_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        for (class, value) in [("cat", 10), ("dog", 200)] {
+            for index in 0..5 {
+                let path = dir.path().join(format!("train/{class}/{index}.png"));
+                write_picture(&path, 20, 12, value + index);
+            }
+        }
+        write_picture(&dir.path().join("val/cat/0.png"), 9, 9, 1);
+        fs::write(dir.path().join("train/dog/1.png"), b"no picture").unwrap();
+        let loaded = load(dir.path(), Part::Train, &options()).unwrap();
+        assert_eq!(loaded.pictures.labels(), [0, 0, 0, 0, 0, 1, 1, 1, 1]);
+        assert_eq!(loaded.pictures.classes(), ["cat", "dog"]);
+        assert_eq!(loaded.pictures.rgb8(6), [202; 8 * 8 * 3]);
+        assert_eq!(loaded.skipped.len(), 1);
+        assert!(loaded.skipped[0].path.ends_with("train/dog/1.png"));
+    }
+
+    #[test]
+    fn one_folder_is_parted_without_overlap() {
+        let dir = tempfile::tempdir().unwrap();
+        for index in 0..10 {
+            write_picture(&dir.path().join(format!("a/{index}.png")), 8, 8, index);
+        }
+        let values = |part| {
+            let set = load(dir.path(), part, &options()).unwrap().pictures;
+            (0..set.len()).map(|i| set.rgb8(i)[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(values(Part::Test), [4, 9]);
+        assert_eq!(values(Part::Train), [0, 1, 2, 3, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn an_empty_class_folder_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        write_picture(&dir.path().join("a/0.png"), 8, 8, 1);
+        fs::create_dir(dir.path().join("lynx")).unwrap();
+        let error = load(dir.path(), Part::Train, &options()).unwrap_err();
+        assert!(matches!(&error, DataError::EmptyClass { path } if path.ends_with("lynx")));
+    }
+
+    #[test]
+    fn a_folder_of_broken_pictures_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("a/0.jpg"), b"").unwrap();
+        let error = load(dir.path(), Part::Train, &options()).unwrap_err();
+        assert!(matches!(error, DataError::AllSkipped { count: 1, .. }));
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let error = load(Path::new("no/such"), Part::Train, &options()).unwrap_err();
+        assert!(error.to_string().contains("no/such"));
+    }
+
+    #[test]
+    fn framing_keeps_the_middle() {
+        let mut picture = RgbImage::from_pixel(30, 10, Rgb([0; 3]));
+        for y in 0..10 {
+            for x in 10..20 {
+                picture.put_pixel(x, y, Rgb([255; 3]));
+            }
+        }
+        let framed = Framing::square(10).unwrap().apply(&picture);
+        assert_eq!((framed.width(), framed.height()), (10, 10));
+        assert!(framed.as_raw().iter().all(|&value| value == 255));
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5, 7].map(half_to_even),
+            [0, 0, 1, 2, 2, 2, 4]
+        );
+        assert!(Framing::new(10, 11).is_none());
+    }
+}

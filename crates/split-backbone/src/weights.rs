@@ -1,0 +1,400 @@
+//! Weight files: read, check against the network, apply; save.
+
+mod keys;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::store::burn_pack::Tensor as StoredTensor;
+use burn::store::{
+    BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, PytorchStore,
+    SafetensorsStore, bridge,
+};
+use burn::tensor::{DType, Device};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use self::keys::{RESNET, RESNET_FILES, Rule, rename};
+use crate::resnet::{ResNet, ResNetConfig};
+
+/// Largest weight file that is read, in bytes.
+pub const MAX_WEIGHTS_BYTES: u64 = 4 << 30;
+/// Keys under which checkpoints keep the weights, tried in order.
+const TOP_LEVEL_KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+/// How many names an error message lists before it only counts.
+const MAX_LISTED: usize = 8;
+
+/// A tensor whose shape in the file differs from the network's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeDifference {
+    /// Name, as torchvision writes it.
+    pub name: String,
+    /// Shape in the network.
+    pub network: Vec<usize>,
+    /// Shape in the file.
+    pub file: Vec<usize>,
+}
+
+/// Weights cannot be loaded or saved.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The file cannot be opened, read or written.
+    #[error("cannot access the weight file {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is larger than [`MAX_WEIGHTS_BYTES`].
+    #[error("{} has {bytes} bytes; at most {MAX_WEIGHTS_BYTES} are read", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The file is no weight file or is damaged.
+    #[error(
+        "{} is damaged or no weight file ({reason}); expected are .pth or .th files of PyTorch \
+         and .safetensors: fetch it again and compare its SHA-256",
+        path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said, first line.
+        reason: String,
+    },
+    /// The weights belong to another network.
+    #[error(
+        "{} does not fit the network{}; choose the backbone that the file was saved from",
+        path.display(),
+        differences(missing, shapes)
+    )]
+    WrongNetwork {
+        /// The file.
+        path: PathBuf,
+        /// Tensors that the network needs and the file lacks.
+        missing: Vec<String>,
+        /// Tensors whose shapes differ.
+        shapes: Vec<ShapeDifference>,
+    },
+    /// A tensor holds a value that no network computes with.
+    #[error("{}: tensor {name} holds an infinite value or NaN at index {index}", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// First bad value in row-major order.
+        index: usize,
+    },
+    /// The file could not be written; what was there before is untouched.
+    #[error("cannot write {}: {reason}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the writer said, first line.
+        reason: String,
+    },
+}
+
+/// What a loaded file was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct WeightsReport {
+    /// SHA-256 of the whole file, in hex.
+    pub sha256: String,
+    /// Tensors that were applied.
+    pub applied: usize,
+    /// Tensors of the file that the network has no place for, batch counters aside.
+    pub unused: Vec<String>,
+}
+
+impl ResNet {
+    /// Builds the network and fills it from a `.th`, `.pth` or `.safetensors` file.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError`]: which file, which tensors, both shapes, and what to do.
+    pub fn load(
+        config: &ResNetConfig,
+        path: &Path,
+        device: &Device,
+    ) -> Result<(Self, WeightsReport), WeightsError> {
+        let mut network = config.init(device);
+        let report = load_into(&mut network, path, RESNET, RESNET_FILES)?;
+        Ok((network, report))
+    }
+
+    /// Saves the weights as safetensors under torchvision's names, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::Unwritable`] if the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
+        save(self, path, RESNET)
+    }
+
+    /// Names and shapes of all tensors, under torchvision's names.
+    #[must_use]
+    pub fn tensor_names(&self) -> BTreeMap<String, Vec<usize>> {
+        wanted(self, RESNET)
+            .into_iter()
+            .map(|(name, tensor)| (name, tensor.shape.to_vec()))
+            .collect()
+    }
+}
+
+/// SHA-256 of a file, in hex.
+///
+/// # Errors
+///
+/// [`WeightsError::Io`] if it cannot be read, [`WeightsError::TooLarge`] past the limit.
+pub fn file_sha256(path: &Path) -> Result<String, WeightsError> {
+    let io = |source| WeightsError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = File::open(path).map_err(io)?;
+    let bytes = file.metadata().map_err(io)?.len();
+    if bytes > MAX_WEIGHTS_BYTES {
+        return Err(WeightsError::TooLarge {
+            path: path.to_owned(),
+            bytes,
+        });
+    }
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer).map_err(io)?;
+        if read == 0 {
+            return Ok(hex(&hasher.finalize()));
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
+
+/// Bytes as lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Fills `module` from a file: all of it, or nothing and an error.
+pub(crate) fn load_into<M: Module>(
+    module: &mut M,
+    path: &Path,
+    names: &[Rule],
+    dialects: &[Rule],
+) -> Result<WeightsReport, WeightsError> {
+    let sha256 = file_sha256(path)?;
+    let mut found = read(path, dialects)?;
+    let wanted = wanted(module, names);
+
+    let mut missing = Vec::new();
+    let mut shapes = Vec::new();
+    for (name, tensor) in &wanted {
+        match found.get(name) {
+            None => missing.push(name.clone()),
+            Some(stored) if stored.shape != tensor.shape => shapes.push(ShapeDifference {
+                name: name.clone(),
+                network: tensor.shape.to_vec(),
+                file: stored.shape.to_vec(),
+            }),
+            Some(_) => {}
+        }
+    }
+    if !missing.is_empty() || !shapes.is_empty() {
+        // Convolutions say most about which network it is, so they come first.
+        missing.sort_by_key(|name| std::cmp::Reverse(wanted[name].shape.len()));
+        shapes.sort_by_key(|difference| std::cmp::Reverse(difference.network.len()));
+        return Err(WeightsError::WrongNetwork {
+            path: path.to_owned(),
+            missing,
+            shapes,
+        });
+    }
+
+    let mut tensors = Vec::with_capacity(wanted.len());
+    for (name, tensor) in &wanted {
+        let stored = found.remove(name).expect("presence was checked above");
+        tensors.push(single_precision(path, name, stored, tensor.name.clone())?);
+    }
+    let applied = tensors.len();
+    let result = module.apply(tensors, None, Some(Box::new(PyTorchToBurnAdapter)), false);
+    if let Some(error) = result.errors.first() {
+        return Err(unreadable(path, &error.to_string()));
+    }
+    assert_eq!(result.applied.len(), applied, "every checked tensor fits");
+    let unused = found
+        .into_keys()
+        .filter(|name| !name.ends_with("num_batches_tracked"))
+        .collect();
+    Ok(WeightsReport {
+        sha256,
+        applied,
+        unused,
+    })
+}
+
+/// Saves a module's tensors as safetensors under the names that `names` gives them.
+pub(crate) fn save<M: Module>(module: &M, path: &Path, names: &[Rule]) -> Result<(), WeightsError> {
+    let unwritable = |reason: String| WeightsError::Unwritable {
+        path: path.to_owned(),
+        reason: first_line(&reason),
+    };
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|p| !p.is_dir()) {
+        return Err(unwritable(format!("{} is no folder", parent.display())));
+    }
+    let mut store = SafetensorsStore::from_file(path)
+        .overwrite(true)
+        // The default entries come in random order; one entry keeps equal weights equal bytes.
+        .clear_metadata()
+        .metadata("format", "pt")
+        .with_to_adapter(BurnToPyTorchAdapter);
+    for (renamed, tensor) in wanted(module, names) {
+        let own = format!("^{}$", tensor.name.replace('.', r"\."));
+        store = store.with_key_remapping(own, renamed);
+    }
+    module
+        .save_into(&mut store)
+        .map_err(|error| unwritable(error.to_string()))
+}
+
+/// The module's tensors by the names that files use; each still carries its own path.
+fn wanted<M: Module>(module: &M, names: &[Rule]) -> BTreeMap<String, StoredTensor> {
+    module
+        .collect(None, Some(Box::new(BurnToPyTorchAdapter)), false)
+        .into_iter()
+        .filter(|tensor| tensor.dtype.is_float())
+        .map(|tensor| (rename(&tensor.name, names), tensor))
+        .collect()
+}
+
+/// All tensors of a file, by torchvision's names.
+fn read(path: &Path, dialects: &[Rule]) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
+    let tensors = if is_safetensors(path)? {
+        SafetensorsStore::from_file(path)
+            .get_all_tensors()
+            .map_err(|error| unreadable(path, &error.to_string()))?
+            .clone()
+    } else {
+        read_pytorch(path)?
+    };
+    Ok(tensors
+        .into_iter()
+        .map(|(name, tensor)| (rename(&name, dialects), tensor))
+        .collect())
+}
+
+fn read_pytorch(path: &Path) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
+    let open = |key: Option<&str>| {
+        let store = PytorchStore::from_file(path).map_indices_contiguous(false);
+        let mut store = match key {
+            Some(key) => store.with_top_level_key(key),
+            None => store,
+        };
+        store.get_all_tensors().cloned()
+    };
+    for key in TOP_LEVEL_KEYS {
+        if let Ok(tensors) = open(Some(key))
+            && !tensors.is_empty()
+        {
+            return Ok(tensors);
+        }
+    }
+    let tensors = open(None).map_err(|error| unreadable(path, &error.to_string()))?;
+    if tensors.is_empty() {
+        return Err(unreadable(path, "it holds no tensors"));
+    }
+    Ok(tensors)
+}
+
+/// A safetensors file starts with the length of its header, which starts with a brace.
+fn is_safetensors(path: &Path) -> Result<bool, WeightsError> {
+    let mut start = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(9).read_to_end(&mut start))
+        .map_err(|source| WeightsError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+    let named = path.extension().is_some_and(|e| e == "safetensors");
+    Ok(named || start.get(8) == Some(&b'{'))
+}
+
+fn single_precision(
+    path: &Path,
+    name: &str,
+    stored: StoredTensor,
+    own_name: String,
+) -> Result<StoredTensor, WeightsError> {
+    let data = bridge::into_data(stored).map_err(|error| unreadable(path, &error.to_string()))?;
+    let data = data.convert_dtype(DType::F32);
+    let values = data
+        .as_slice::<f32>()
+        .map_err(|error| unreadable(path, &format!("{error:?}")))?;
+    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        return Err(WeightsError::NotFinite {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            index,
+        });
+    }
+    Ok(bridge::from_data(data, own_name, None))
+}
+
+fn unreadable(path: &Path, reason: &str) -> WeightsError {
+    WeightsError::Unreadable {
+        path: path.to_owned(),
+        reason: first_line(reason),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.trim()
+        .lines()
+        .next()
+        .unwrap_or("no reason given")
+        .to_owned()
+}
+
+fn differences(missing: &[String], shapes: &[ShapeDifference]) -> String {
+    let mut text = String::new();
+    for difference in shapes.iter().take(MAX_LISTED) {
+        let ShapeDifference {
+            name,
+            network,
+            file,
+        } = difference;
+        let _ = write!(
+            text,
+            "; {name} is {network:?} in the network and {file:?} in the file"
+        );
+    }
+    if shapes.len() > MAX_LISTED {
+        let _ = write!(text, "; {} more shapes differ", shapes.len() - MAX_LISTED);
+    }
+    if !missing.is_empty() {
+        let listed: Vec<&str> = missing
+            .iter()
+            .take(MAX_LISTED)
+            .map(String::as_str)
+            .collect();
+        let _ = write!(text, "; the file lacks {}", listed.join(", "));
+        if missing.len() > MAX_LISTED {
+            let _ = write!(text, " and {} more", missing.len() - MAX_LISTED);
+        }
+    }
+    text
+}
