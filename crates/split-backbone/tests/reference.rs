@@ -1,5 +1,7 @@
 //! Real CIFAR networks on real pictures, against references computed with PyTorch.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod support;
 
 use std::fs;
