@@ -1,2 +1,119 @@
-//! Automation of the workspace.
-fn main() {}
+//! `cargo xtask`: everything that is done to this workspace, as one small program.
+//!
+//! It parses arguments and calls `cargo`. What needs a tensor library lives in the second binary of
+//! this package, `lab`, which is compiled only when a command asks for it.
+
+mod assets;
+mod ci;
+mod forward;
+mod report;
+mod shell;
+mod tidy;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+/// Trains, measures and checks the workspace.
+///
+/// First steps: `cargo xtask train` trains bottleneck units for the picture set and network that the
+/// project ships and prints a table; `cargo xtask test` runs all tests.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train bottleneck units and compare them with picture codecs; no arguments are needed
+    ///
+    /// Options belong to the program `lab`: `cargo xtask train --help` lists them (and compiles `lab`
+    /// first). `--backend flex|ndarray|wgpu|cuda` decides what is compiled; flex, the CPU, is the default.
+    Train(LabArgs),
+    /// Measure a trained bank again from real frames (`eval --help` lists the options)
+    Eval(LabArgs),
+    /// Device side: turn a picture into a frame file (`encode --help` lists the options)
+    Encode(LabArgs),
+    /// Edge side: turn a frame file into a prediction (`decode --help` lists the options)
+    Decode(LabArgs),
+    /// Measure speed: of a whole split per backend, or `bench codec` for the entropy coders alone
+    ///
+    /// `--backend flex,wgpu` compiles and measures several backends in one run.
+    Bench(LabArgs),
+    /// Fetch public data sets: `data cifar10 --out DIR`
+    Data(LabArgs),
+    /// Train the small network that the project ships, from its seed
+    TrainBackbone(LabArgs),
+    /// Run all checks of continuous integration, cheapest first, and stop at the first failure
+    Ci,
+    /// Check the shape of the workspace: layers, file lengths, records, links, tables
+    Tidy,
+    /// Run all tests
+    Test(TestArgs),
+    /// Write the tables of README.md and docs/benchmarks.md anew from benches/records
+    Report,
+    /// Check a folder of downloaded weights and data sets against xtask/assets.json
+    Assets(AssetsArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+struct LabArgs {
+    /// Handed on as they are
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTIONS"
+    )]
+    rest: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+struct TestArgs {
+    /// Also run the long ones: all test pictures, long properties, longer training
+    #[arg(long)]
+    slow: bool,
+}
+
+#[derive(Args, Debug)]
+struct AssetsArgs {
+    /// Folder to check; without it SPLIT_ASSETS, else `../shared/assets` beside the checkout
+    dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    // Without a backtrace: what goes wrong here is for the person to mend, not for us.
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let root = shell::workspace_root()?;
+    match command {
+        Command::Train(args) => forward::lab("train", args.rest),
+        Command::Eval(args) => forward::lab("eval", args.rest),
+        Command::Encode(args) => forward::lab("encode", args.rest),
+        Command::Decode(args) => forward::lab("decode", args.rest),
+        Command::Bench(args) if args.rest.first().is_some_and(|word| word == "codec") => {
+            forward::codec_bench(args.rest.into_iter().skip(1).collect())
+        }
+        Command::Bench(args) => forward::lab("bench", args.rest),
+        Command::Data(args) => forward::lab("data", args.rest),
+        Command::TrainBackbone(args) => forward::lab("train-backbone", args.rest),
+        Command::Ci => ci::run(&root),
+        Command::Tidy => tidy::run(&root),
+        Command::Test(args) => ci::test(&root, args.slow),
+        Command::Report => report::write(&root),
+        Command::Assets(args) => assets::run(&root, args.dir),
+    }
+}

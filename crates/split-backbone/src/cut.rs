@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::split_traits::{Head, Tail};
+use split_bottleneck::{Head, Tail};
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;

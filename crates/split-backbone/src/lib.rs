@@ -5,7 +5,6 @@ mod data;
 mod ops;
 mod profile;
 mod resnet;
-mod split_traits;
 mod weights;
 
 pub use self::cut::{CutError, ResNetHead, ResNetTail, SplitPoint, cut};
@@ -18,7 +17,7 @@ pub use self::resnet::{
     BlockKind, ConfigError, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_STAGES, ResNet,
     ResNetConfig, ShortcutKind, StageConfig, StemConfig,
 };
-pub use self::split_traits::{Head, Tail};
+pub use split_bottleneck::{Head, Tail};
 pub use self::weights::{
     MAX_WEIGHTS_BYTES, ShapeDifference, WeightsError, WeightsReport, file_sha256,
 };

@@ -1,8 +1,10 @@
 //! The one place where this crate calls a convolution.
 
+use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d as burn_conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, s};
+use split_bottleneck::ops::ConvSpec;
 
 /// How a square convolution walks over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,9 @@ pub(crate) fn conv2d(
     } else {
         (input, stride)
     };
+    if dilation == 1 {
+        return split_bottleneck::ops::conv2d(input, weight, bias, stride, padding, groups);
+    }
     let options = ConvOptions::new(
         [stride, stride],
         [padding, padding],
@@ -42,6 +47,36 @@ pub(crate) fn conv2d(
         groups,
     );
     burn_conv2d(input, weight, bias, options)
+}
+
+/// `relu(conv2d(input) + bias + residual)`, in one pass where the backend can.
+pub(crate) fn conv2d_relu(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    residual: Option<Tensor<4>>,
+    geometry: ConvGeometry,
+) -> Tensor<4> {
+    let ConvGeometry {
+        stride,
+        padding,
+        dilation,
+        groups,
+    } = geometry;
+    let [_, _, kernel, _] = weight.dims();
+    if dilation == 1 && !(kernel == 1 && stride > 1) {
+        let spec = ConvSpec {
+            stride,
+            padding,
+            groups,
+        };
+        return split_bottleneck::ops::conv2d_relu(input, weight, bias, residual, spec);
+    }
+    let output = conv2d(input, weight, bias, geometry);
+    relu(match residual {
+        Some(residual) => output + residual,
+        None => output,
+    })
 }
 
 /// Every `stride`-th row and column, starting with the first.

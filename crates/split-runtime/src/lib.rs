@@ -1,1 +1,33 @@
 //! Device and edge for split computing: a sans-IO protocol core.
+//!
+//! A *device* runs the head of a backbone and a unit encoder, an *edge* the unit decoder and the
+//! tail. Between them go frames of a few hundred bytes, each with a time after which its answer
+//! is worthless. This crate has the parts that decide what is sent, when, and what happens if
+//! it goes wrong; it never touches a socket, a clock, a thread or a tensor, so the same code runs
+//! under a real transport and under a simulator.
+//!
+//! ```text
+//!  frame --send--> DeviceConnection --poll_transmit--> bytes --receive--> EdgeConnection --> EdgeEvent::Frame
+//!  Outcome <-poll_event-      |     <----receive------ bytes <-poll_transmit-     |      <-- reply(answer)
+//!                       handle_timeout(now)                               handle_timeout(now)
+//! ```
+//!
+//! Every call takes the time as an argument ([`Time`]). After each call the user drains
+//! `poll_event` and `poll_transmit`, and sees to it that `handle_timeout` is called no later than
+//! `poll_timeout` says. `examples/device_and_edge.rs` is a whole run over two byte buffers.
+//!
+//! What the two ends promise:
+//!
+//! - a frame is decoded only under the [`Contract`] it was made for, agreed on before the first
+//!   frame: backbone, split point, unit and tables are compared by digest;
+//! - every request that [`DeviceConnection::send`] takes ends in exactly one [`Outcome`];
+//! - no bytes make a connection panic, or hold more memory than its limits allow;
+//! - a drain ends, and so does a connection whose peer is silent, slow or reads nothing.
+
+mod proto;
+mod serving;
+mod time;
+
+pub use proto::*;
+pub use serving::*;
+pub use time::Time;

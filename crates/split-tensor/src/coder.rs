@@ -1,4 +1,7 @@
 //! Entropy coders. They all read the same integer tables.
 
 pub(crate) mod huffman;
+pub(crate) mod payload;
 pub(crate) mod rans;
+pub(crate) mod raw;
+pub(crate) mod slots;

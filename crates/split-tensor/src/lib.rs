@@ -58,4 +58,4 @@ pub use limits::{
 pub use quantize::Quantizer;
 pub use reader::FrameReader;
 pub use symbols::Symbols;
-pub use table::{FreqTable, Lanes, TableSet};
+pub use table::{FitCandidate, FitConfig, FreqTable, Lanes, TableSet};

@@ -1,7 +1,10 @@
 //! Integer frequencies of symbols: the only door from floats to the coder.
 
+pub(crate) mod context;
+mod fit;
 mod normalise;
-mod set;
+mod serial;
+pub(crate) mod set;
 
 use alloc::vec::Vec;
 
@@ -10,6 +13,7 @@ use crate::error::TableError;
 use crate::limits::{MAX_ALPHABET, MAX_SYMBOL, small_i32};
 use crate::math;
 
+pub use fit::{FitCandidate, FitConfig};
 pub use set::{Lanes, TableSet};
 
 /// Frequencies sum to `1 << SCALE_BITS`.
@@ -168,7 +172,7 @@ impl FreqTable {
 }
 
 /// Bits of a slot count out of 4096.
-fn slot_bits(frequency: u16) -> f64 {
+pub(crate) fn slot_bits(frequency: u16) -> f64 {
     f64::from(SCALE_BITS) - math::log2(u64::from(frequency))
 }
 

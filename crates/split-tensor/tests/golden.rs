@@ -10,7 +10,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::{Draws, shape, symbols, tables};
-use split_tensor::{Codec, FreqTable, Lanes, LatentShape, Quantizer, Symbols, TableSet};
+use split_tensor::{Codec, FitConfig, FreqTable, Lanes, LatentShape, Quantizer, Symbols, TableSet};
 
 #[expect(
     clippy::disallowed_methods,
@@ -76,4 +76,32 @@ fn normalised_tables_are_pinned() {
     let weights: Vec<f64> = (0..40).map(|k| 0.7f64.powi(k)).collect();
     let table = FreqTable::from_weights(0, &weights, 1e-4).unwrap();
     check("table-weights.bin", &TableSet::shared(table).to_bytes());
+}
+
+#[test]
+fn frames_with_contexts_are_pinned() {
+    let shape = shape(6, 8, 8);
+    let mut draws = Draws::new(77);
+    let mut smooth = || {
+        let mut last = 0;
+        let values = (0..shape.len()).map(|_| {
+            last = (last * 3 / 4 + draws.geometric(400)).clamp(0, 20);
+            last
+        });
+        Symbols::new(shape, values.collect()).unwrap()
+    };
+    let samples: Vec<Symbols> = (0..60).map(|_| smooth()).collect();
+    let set = TableSet::fit(&samples, &FitConfig::default()).unwrap();
+    assert!(set.contexts() > 0);
+    check("tables-contexts.bin", &set.to_bytes());
+    let codec = Codec::new(Quantizer::uniform(1.0).unwrap(), set, shape, 9, 0x0102_0304).unwrap();
+    let mut sent = samples[7].clone().into_values();
+    sent[100] = 5000;
+    let sent = Symbols::new(shape, sent).unwrap();
+    for lanes in [1, 4] {
+        let codec = codec.clone().with_lanes(Lanes::Exactly(lanes));
+        let frame = codec.encode_symbols(&sent).unwrap();
+        check(&format!("frame-contexts-lanes-{lanes}.bin"), &frame);
+        assert_eq!(codec.decode_symbols(&frame).unwrap(), sent);
+    }
 }

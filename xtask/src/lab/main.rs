@@ -1,2 +1,55 @@
-//! Automation of the workspace.
-fn main() {}
+//! The part of `cargo xtask` that needs a tensor library: wires crates to files and backends.
+#![expect(clippy::print_stdout, reason = "a program that prints its results")]
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod backbone;
+mod backend;
+mod bench;
+mod data;
+mod eval;
+mod files;
+mod plot;
+mod record;
+mod report;
+mod setup;
+mod train;
+
+/// Train and measure bottleneck units.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train units at several rates and compare them with picture codecs.
+    Train(Box<train::TrainArgs>),
+    /// Measure a bank on a test set with real frames.
+    Eval(eval::EvalArgs),
+    /// Picture to frame file: what the device does.
+    Encode(eval::EncodeArgs),
+    /// Frame file to prediction: what the edge does.
+    Decode(eval::DecodeArgs),
+    /// Time head, unit, coder and tail per backend.
+    Bench(bench::BenchArgs),
+    /// Fetch a picture set.
+    Data(data::DataArgs),
+    /// Train the embedded default's backbone from its seed.
+    TrainBackbone(backbone::BackboneArgs),
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::eval(&args),
+        Command::Encode(args) => eval::encode(&args),
+        Command::Decode(args) => eval::decode(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Data(args) => data::run(&args),
+        Command::TrainBackbone(args) => backbone::run(&args),
+    }
+}

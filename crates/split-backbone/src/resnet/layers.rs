@@ -10,7 +10,7 @@ use rand_core::Rng;
 use rand_pcg::Pcg64;
 
 use super::config::{BlockKind, BlockPlan, ShortcutKind, StemConfig};
-use crate::ops::{ConvGeometry, conv2d, subsample};
+use crate::ops::{ConvGeometry, conv2d, conv2d_relu, subsample};
 
 /// Where the first values of convolutions come from.
 pub(crate) enum Weights {
@@ -83,15 +83,31 @@ impl ConvNorm {
         }
     }
 
-    pub(crate) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let geometry = ConvGeometry {
+    fn geometry(&self) -> ConvGeometry {
+        ConvGeometry {
             stride: self.stride,
             padding: self.padding,
             dilation: self.dilation,
             groups: self.groups,
-        };
+        }
+    }
+
+    /// `relu(forward(input) + residual)`; in one pass once the norm is folded.
+    pub(crate) fn forward_relu(&self, input: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
+        if self.norm.is_none() {
+            let bias = self.bias.as_ref().map(Param::val);
+            return conv2d_relu(input, self.weight.val(), bias, residual, self.geometry());
+        }
+        let output = self.forward(input);
+        relu(match residual {
+            Some(residual) => output + residual,
+            None => output,
+        })
+    }
+
+    pub(crate) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
-        let output = conv2d(input, self.weight.val(), bias, geometry);
+        let output = conv2d(input, self.weight.val(), bias, self.geometry());
         match &self.norm {
             Some(norm) => norm.forward(output),
             None => output,
@@ -148,7 +164,7 @@ impl Stem {
     }
 
     pub(crate) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let output = relu(self.conv1.forward(input));
+        let output = self.conv1.forward_relu(input, None);
         if !self.max_pool {
             return output;
         }
@@ -238,18 +254,15 @@ impl Block {
     }
 
     pub(crate) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        relu(self.forward_sum(input))
-    }
-
-    /// The block without its last rectifier.
-    pub(crate) fn forward_sum(&self, input: Tensor<4>) -> Tensor<4> {
-        let output = relu(self.conv1.forward(input.clone()));
-        let output = self.conv2.forward(output);
-        let output = match &self.conv3 {
-            Some(conv3) => conv3.forward(relu(output)),
-            None => output,
-        };
-        output + self.shortcut(input)
+        let shortcut = self.shortcut(input.clone());
+        let output = self.conv1.forward_relu(input, None);
+        match &self.conv3 {
+            Some(conv3) => {
+                let output = self.conv2.forward_relu(output, None);
+                conv3.forward_relu(output, Some(shortcut))
+            }
+            None => self.conv2.forward_relu(output, Some(shortcut)),
+        }
     }
 
     pub(crate) fn fold(&self) -> Self {

@@ -175,21 +175,26 @@ impl<'a> Decoder<'a> {
 
     /// Decodes `out.len()` symbols with one table, going on at lane `next % lanes`.
     pub(crate) fn decode_run(&mut self, table: &impl Slots, out: &mut [i32]) {
-        let mask = self.lanes - 1;
         for symbol in out {
-            let state = &mut self.states[self.next & mask];
-            self.next += 1;
-            let slot = *state & (SCALE - 1);
-            let (value, start, frequency) = table.lookup(slot);
-            *symbol = value;
-            *state = frequency * (*state >> SCALE_BITS) + slot - start;
-            if *state < LOW
-                && let Some((word, rest)) = self.words.split_first_chunk::<2>()
-            {
-                *state = (*state << 16) | u32::from(u16::from_le_bytes(*word));
-                self.words = rest;
-            }
+            *symbol = self.decode_one(table);
         }
+    }
+
+    /// Decodes the next symbol.
+    #[inline]
+    pub(crate) fn decode_one(&mut self, table: &impl Slots) -> i32 {
+        let state = &mut self.states[self.next & (self.lanes - 1)];
+        self.next += 1;
+        let slot = *state & (SCALE - 1);
+        let (symbol, start, frequency) = table.lookup(slot);
+        *state = frequency * (*state >> SCALE_BITS) + slot - start;
+        if *state < LOW
+            && let Some((word, rest)) = self.words.split_first_chunk::<2>()
+        {
+            *state = (*state << 16) | u32::from(u16::from_le_bytes(*word));
+            self.words = rest;
+        }
+        symbol
     }
 
     /// Checks that the words are used up and the lanes are back where an encoder starts.

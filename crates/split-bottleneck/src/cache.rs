@@ -1,0 +1,215 @@
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use thiserror::Error;
+
+use crate::split::{Batch, Head, Tail};
+use crate::unit::ActivationShape;
+
+/// Activations of the frozen head and answers of the unsplit tail, computed once, so that a
+/// training epoch costs unit and tail only.
+#[derive(Debug, Clone)]
+pub struct ActivationCache {
+    shape: ActivationShape,
+    classes: usize,
+    activations: Vec<f32>,
+    references: Vec<f32>,
+    labels: Vec<i32>,
+}
+
+/// Why pictures cannot be added to a cache.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// The cache would need more memory than allowed.
+    #[error(
+        "cached activations would take {needed_bytes} bytes, the limit is {limit_bytes}; \
+         use fewer pictures, a later split point or a higher limit"
+    )]
+    Limit {
+        /// Bytes needed.
+        needed_bytes: usize,
+        /// Bytes allowed.
+        limit_bytes: usize,
+    },
+    /// The head gave another shape than before.
+    #[error("the head gave an activation of {found:?}, the cache holds {expected:?}")]
+    Shape {
+        /// Shape in the cache.
+        expected: [usize; 3],
+        /// Shape found.
+        found: [usize; 3],
+    },
+    /// Labels and pictures differ in number.
+    #[error("{labels} labels for {pictures} pictures")]
+    Labels {
+        /// Number of labels.
+        labels: usize,
+        /// Number of pictures.
+        pictures: usize,
+    },
+}
+
+impl ActivationCache {
+    /// Runs head and tail over batches of inputs `[n, 3, height, width]` with their labels.
+    ///
+    /// # Errors
+    ///
+    /// When more than `limit_bytes` of memory would be needed, a batch has another number of
+    /// labels than pictures, or the head's output changes its shape.
+    pub fn build(
+        head: &impl Head,
+        tail: &impl Tail<Output = Tensor<2>>,
+        inputs: impl IntoIterator<Item = (Tensor<4>, Vec<i32>)>,
+        limit_bytes: usize,
+    ) -> Result<Self, CacheError> {
+        let mut cache = Self {
+            shape: ActivationShape {
+                channels: 0,
+                height: 0,
+                width: 0,
+            },
+            classes: 0,
+            activations: Vec::new(),
+            references: Vec::new(),
+            labels: Vec::new(),
+        };
+        for (input, labels) in inputs {
+            let activation = head.forward(input);
+            let reference = tail.forward(activation.clone());
+            cache.push(activation, reference, labels, limit_bytes)?;
+        }
+        Ok(cache)
+    }
+
+    fn push(
+        &mut self,
+        activation: Tensor<4>,
+        reference: Tensor<2>,
+        labels: Vec<i32>,
+        limit_bytes: usize,
+    ) -> Result<(), CacheError> {
+        let [n, channels, height, width] = activation.dims();
+        let shape = ActivationShape {
+            channels,
+            height,
+            width,
+        };
+        if self.labels.is_empty() {
+            self.shape = shape;
+            self.classes = reference.dims()[1];
+        }
+        if self.shape != shape {
+            let ActivationShape {
+                channels,
+                height,
+                width,
+            } = self.shape;
+            return Err(CacheError::Shape {
+                expected: [channels, height, width],
+                found: [shape.channels, shape.height, shape.width],
+            });
+        }
+        if labels.len() != n {
+            return Err(CacheError::Labels {
+                labels: labels.len(),
+                pictures: n,
+            });
+        }
+        let needed_bytes = (self.labels.len() + n) * (shape.len() + self.classes) * size_of::<f32>();
+        if needed_bytes > limit_bytes {
+            return Err(CacheError::Limit {
+                needed_bytes,
+                limit_bytes,
+            });
+        }
+        self.activations.extend(floats(activation));
+        self.references.extend(floats(reference));
+        self.labels.extend(labels);
+        Ok(())
+    }
+
+    /// Number of pictures.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether the cache holds no picture.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Shape of one activation.
+    #[must_use]
+    pub fn shape(&self) -> ActivationShape {
+        self.shape
+    }
+
+    /// Class of each picture.
+    #[must_use]
+    pub fn labels(&self) -> &[i32] {
+        &self.labels
+    }
+
+    /// Class that the unsplit backbone gives to each picture.
+    #[must_use]
+    pub fn predictions(&self) -> Vec<i32> {
+        self.references
+            .chunks_exact(self.classes.max(1))
+            .map(argmax)
+            .collect()
+    }
+
+    /// The named pictures as a batch on `device`.
+    ///
+    /// # Panics
+    ///
+    /// When an index is not below [`len`](Self::len).
+    #[must_use]
+    pub fn batch(&self, indices: &[usize], device: &Device) -> Batch {
+        let ActivationShape {
+            channels,
+            height,
+            width,
+        } = self.shape;
+        let n = indices.len();
+        let activation = gather(&self.activations, self.shape.len(), indices);
+        let reference = gather(&self.references, self.classes, indices);
+        let labels: Vec<i32> = indices.iter().map(|index| self.labels[*index]).collect();
+        Batch {
+            activation: Tensor::from_data(
+                TensorData::new(activation, [n, channels, height, width]),
+                device,
+            ),
+            reference: Tensor::from_data(TensorData::new(reference, [n, self.classes]), device),
+            labels: Tensor::<1, Int>::from_data(TensorData::new(labels, [n]), device),
+        }
+    }
+}
+
+/// Index of the largest value, the first of equals.
+pub(crate) fn argmax(values: &[f32]) -> i32 {
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = index;
+        }
+    }
+    i32::try_from(best).unwrap_or(i32::MAX)
+}
+
+pub(crate) fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor
+        .into_data()
+        .convert::<f32>()
+        .try_to_vec()
+        .expect("converted to f32 above")
+}
+
+fn gather(values: &[f32], row: usize, indices: &[usize]) -> Vec<f32> {
+    let mut out = Vec::with_capacity(indices.len() * row);
+    for index in indices {
+        out.extend_from_slice(&values[index * row..(index + 1) * row]);
+    }
+    out
+}

@@ -1,0 +1,60 @@
+use thiserror::Error;
+
+/// Why a configuration cannot become a unit.
+#[derive(Debug, Error, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A size is zero.
+    #[error("{field} is zero; it must be at least 1")]
+    Zero {
+        /// The field of the configuration.
+        field: &'static str,
+    },
+    /// The step is not a positive finite number.
+    #[error("step is {found}; it must be positive and finite")]
+    Step {
+        /// The value found.
+        found: f32,
+    },
+    /// The stride leaves nothing of the activation.
+    #[error("stride {stride} does not fit an activation of {height} x {width}")]
+    Stride {
+        /// The stride asked for.
+        stride: usize,
+        /// Height of the activation.
+        height: usize,
+        /// Width of the activation.
+        width: usize,
+    },
+    /// The latent is larger than a frame may hold.
+    #[error("the latent cannot be coded: {0}")]
+    Latent(#[from] split_tensor::ShapeError),
+}
+
+/// Why a saved state does not fit a module.
+#[derive(Debug, Error, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The saved state lacks a tensor of the module.
+    #[error("tensor {path} is missing from the saved state; was it written for another unit?")]
+    Missing {
+        /// Path of the tensor in the module.
+        path: String,
+    },
+    /// The saved state has a tensor that the module lacks.
+    #[error("tensor {path} does not belong to this unit; was it written for another unit?")]
+    Unexpected {
+        /// Path of the tensor in the saved state.
+        path: String,
+    },
+    /// A tensor has another shape.
+    #[error("tensor {path} has shape {found:?}, the unit needs {expected:?}")]
+    Shape {
+        /// Path of the tensor.
+        path: String,
+        /// Shape in the module.
+        expected: Vec<usize>,
+        /// Shape in the saved state.
+        found: Vec<usize>,
+    },
+}

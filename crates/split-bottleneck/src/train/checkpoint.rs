@@ -1,0 +1,129 @@
+use std::collections::BTreeMap;
+
+use burn::tensor::{Bytes, Device};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{TrainConfig, TrainError, Training};
+use crate::cache::ActivationCache;
+use crate::state::{load_state, module_ids, module_state, with_ids};
+use crate::store::{Archive, ArchiveError};
+use crate::unit::UnitConfig;
+
+const SCHEMA: &str = "split-checkpoint/1";
+
+/// Why a checkpoint cannot be read or used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The bytes are no checkpoint.
+    #[error("not a checkpoint: {0}")]
+    Archive(#[from] ArchiveError),
+    /// The checkpoint belongs to another run.
+    #[error(
+        "the checkpoint was written by a run with another {what}; \
+         repeat that run's options or start afresh in another folder"
+    )]
+    OtherRun {
+        /// What differs.
+        what: &'static str,
+    },
+    /// The optimizer state is damaged.
+    #[error("the optimizer state of the checkpoint is damaged: {message}")]
+    Optimizer {
+        /// What the reader said.
+        message: String,
+    },
+    /// The run cannot start.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    unit_config: UnitConfig,
+    config: TrainConfig,
+    step: usize,
+    log_lambda: f64,
+    mean_bits: f64,
+    unit_ids: BTreeMap<String, u64>,
+    rate_ids: BTreeMap<String, u64>,
+}
+
+impl Training {
+    /// Everything a later process needs to go on to the same result.
+    ///
+    /// # Errors
+    ///
+    /// When the optimizer state cannot be written.
+    pub fn to_checkpoint(&self) -> Result<Vec<u8>, CheckpointError> {
+        let manifest = Manifest {
+            unit_config: self.unit_config.clone(),
+            config: self.config.clone(),
+            step: self.step,
+            log_lambda: self.log_lambda,
+            mean_bits: self.mean_bits,
+            unit_ids: module_ids(&self.unit),
+            rate_ids: module_ids(&self.rate),
+        };
+        let mut archive = Archive::new(SCHEMA, &manifest)?;
+        archive.insert_state("unit", &module_state(&self.unit));
+        archive.insert_state("rate", &module_state(&self.rate));
+        for (name, optimizer) in [
+            ("unit_optimizer", &self.unit_optimizer),
+            ("rate_optimizer", &self.rate_optimizer),
+        ] {
+            let bytes = optimizer.into_bytes().map_err(damaged)?;
+            archive.insert_bytes(name, bytes.to_vec());
+        }
+        Ok(archive.to_bytes()?)
+    }
+
+    /// Goes on from a checkpoint of the same configuration.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are damaged, or another configuration wrote them.
+    pub fn resume(
+        checkpoint: &[u8],
+        unit_config: &UnitConfig,
+        config: &TrainConfig,
+        cache: &ActivationCache,
+        device: &Device,
+    ) -> Result<Self, CheckpointError> {
+        let archive = Archive::from_bytes(SCHEMA, checkpoint)?;
+        let manifest: Manifest = archive.manifest()?;
+        if manifest.unit_config != *unit_config {
+            return Err(CheckpointError::OtherRun { what: "unit" });
+        }
+        if manifest.config != *config {
+            return Err(CheckpointError::OtherRun {
+                what: "training configuration",
+            });
+        }
+        let mut training = Self::start(unit_config, config, None, cache, device)?;
+        let state = |name| archive.state(name);
+        training.unit = load_state(training.unit, &state("unit")).map_err(TrainError::from)?;
+        training.rate = load_state(training.rate, &state("rate")).map_err(TrainError::from)?;
+        training.unit = with_ids(training.unit, &manifest.unit_ids);
+        training.rate = with_ids(training.rate, &manifest.rate_ids);
+        let optimizer = |name| {
+            let bytes = archive.bytes(name)?.to_vec();
+            super::adam()
+                .from_bytes(Bytes::from_bytes_vec(bytes))
+                .map_err(damaged)
+        };
+        training.unit_optimizer = optimizer("unit_optimizer")?;
+        training.rate_optimizer = optimizer("rate_optimizer")?;
+        training.step = manifest.step;
+        training.log_lambda = manifest.log_lambda;
+        training.mean_bits = manifest.mean_bits;
+        Ok(training)
+    }
+}
+
+fn damaged(error: impl core::fmt::Display) -> CheckpointError {
+    CheckpointError::Optimizer {
+        message: error.to_string(),
+    }
+}

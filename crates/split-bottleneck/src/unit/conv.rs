@@ -1,0 +1,121 @@
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+
+use super::UnitConfig;
+
+/// Two 3x3 convolutions; the last has no activation, so symbols are signed.
+#[derive(Module, Debug)]
+pub struct ConvEncoder {
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    conv2: Conv2d,
+    bn2: BatchNorm,
+}
+
+impl ConvEncoder {
+    pub(super) fn init(config: &UnitConfig, hidden: usize, device: &Device) -> Self {
+        Self {
+            conv1: conv3x3([config.activation.channels, hidden], config.stride, device),
+            bn1: BatchNormConfig::new(hidden).init(device),
+            conv2: conv3x3([hidden, config.latent_channels], 1, device),
+            bn2: BatchNormConfig::new(config.latent_channels).init(device),
+        }
+    }
+
+    pub(super) fn forward(&self, activation: Tensor<4>) -> Tensor<4> {
+        let x = relu(self.bn1.forward(self.conv1.forward(activation)));
+        self.bn2.forward(self.conv2.forward(x))
+    }
+}
+
+/// Residual blocks at the latent's size, then a 1x1 convolution and a pixel shuffle.
+#[derive(Module, Debug)]
+pub struct ConvDecoder {
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    blocks: Vec<ResidualBlock>,
+    up: Conv2d,
+    bn_up: BatchNorm,
+    #[module(skip)]
+    stride: usize,
+}
+
+#[derive(Module, Debug)]
+struct ResidualBlock {
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    conv2: Conv2d,
+    bn2: BatchNorm,
+}
+
+impl ConvDecoder {
+    pub(super) fn init(
+        config: &UnitConfig,
+        hidden: usize,
+        blocks: usize,
+        device: &Device,
+    ) -> Self {
+        let stride = config.stride;
+        let up = config.activation.channels * stride * stride;
+        Self {
+            conv1: conv3x3([config.latent_channels, hidden], 1, device),
+            bn1: BatchNormConfig::new(hidden).init(device),
+            blocks: (0..blocks)
+                .map(|_| ResidualBlock::init(hidden, device))
+                .collect(),
+            up: Conv2dConfig::new([hidden, up], [1, 1])
+                .with_bias(false)
+                .init(device),
+            bn_up: BatchNormConfig::new(up).init(device),
+            stride,
+        }
+    }
+
+    pub(super) fn forward(&self, latent: Tensor<4>) -> Tensor<4> {
+        let mut x = relu(self.bn1.forward(self.conv1.forward(latent)));
+        for block in &self.blocks {
+            x = block.forward(x);
+        }
+        let x = self.bn_up.forward(self.up.forward(x));
+        relu(pixel_shuffle(x, self.stride))
+    }
+}
+
+impl ResidualBlock {
+    fn init(channels: usize, device: &Device) -> Self {
+        Self {
+            conv1: conv3x3([channels, channels], 1, device),
+            bn1: BatchNormConfig::new(channels).init(device),
+            conv2: conv3x3([channels, channels], 1, device),
+            bn2: BatchNormConfig::new(channels).init(device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let y = relu(self.bn1.forward(self.conv1.forward(x.clone())));
+        relu(self.bn2.forward(self.conv2.forward(y)) + x)
+    }
+}
+
+fn conv3x3(channels: [usize; 2], stride: usize, device: &Device) -> Conv2d {
+    Conv2dConfig::new(channels, [3, 3])
+        .with_stride([stride, stride])
+        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        .with_bias(false)
+        .init(device)
+}
+
+/// `[n, c * s * s, h, w]` to `[n, c, h * s, w * s]`.
+fn pixel_shuffle(x: Tensor<4>, stride: usize) -> Tensor<4> {
+    if stride == 1 {
+        return x;
+    }
+    let [n, channels, height, width] = x.dims();
+    let channels = channels / (stride * stride);
+    x.reshape([n, channels, stride, stride, height, width])
+        .permute([0, 1, 4, 2, 5, 3])
+        .reshape([n, channels, height * stride, width * stride])
+}

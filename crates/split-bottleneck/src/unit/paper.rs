@@ -1,0 +1,81 @@
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+
+use super::UnitConfig;
+
+/// Device side as released (arXiv 2208.11596; field names are those of the checkpoints).
+#[derive(Module, Debug)]
+pub struct PaperEncoder {
+    conv2_2: Conv2d,
+    bn2_1: BatchNorm,
+    conv2_3: Conv2d,
+    bn3_1: BatchNorm,
+}
+
+impl PaperEncoder {
+    pub(super) fn init(config: &UnitConfig, padding: usize, device: &Device) -> Self {
+        let channels = config.activation.channels;
+        let latent = config.latent_channels;
+        Self {
+            conv2_2: Conv2dConfig::new([channels, channels], [3, 3])
+                .with_stride([config.stride, config.stride])
+                .with_groups(channels)
+                .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+                .with_bias(false)
+                .init(device),
+            bn2_1: BatchNormConfig::new(channels).init(device),
+            conv2_3: Conv2dConfig::new([channels, latent], [1, 1])
+                .with_bias(false)
+                .init(device),
+            bn3_1: BatchNormConfig::new(latent).init(device),
+        }
+    }
+
+    pub(super) fn forward(&self, activation: Tensor<4>) -> Tensor<4> {
+        let x = relu(self.bn2_1.forward(self.conv2_2.forward(activation)));
+        relu(self.bn3_1.forward(self.conv2_3.forward(x)))
+    }
+}
+
+/// Edge side as released.
+#[derive(Module, Debug)]
+pub struct PaperDecoder {
+    conv2_4: ConvTranspose2d,
+    bn4_1: BatchNorm,
+    conv2_5: ConvTranspose2d,
+    bn5_1: BatchNorm,
+}
+
+impl PaperDecoder {
+    pub(super) fn init(
+        config: &UnitConfig,
+        kernel: usize,
+        padding: usize,
+        output_padding: [usize; 2],
+        device: &Device,
+    ) -> Self {
+        let channels = config.activation.channels;
+        Self {
+            conv2_4: ConvTranspose2dConfig::new([config.latent_channels, channels], [1, 1])
+                .with_bias(false)
+                .init(device),
+            bn4_1: BatchNormConfig::new(channels).init(device),
+            conv2_5: ConvTranspose2dConfig::new([channels, channels], [kernel, kernel])
+                .with_stride([config.stride, config.stride])
+                .with_padding([padding, padding])
+                .with_padding_out(output_padding)
+                .with_groups(channels)
+                .with_bias(false)
+                .init(device),
+            bn5_1: BatchNormConfig::new(channels).init(device),
+        }
+    }
+
+    pub(super) fn forward(&self, latent: Tensor<4>) -> Tensor<4> {
+        let x = relu(self.bn4_1.forward(self.conv2_4.forward(latent)));
+        relu(self.bn5_1.forward(self.conv2_5.forward(x)))
+    }
+}

@@ -1,0 +1,140 @@
+//! Laws of banks: they come back from bytes, refuse damage and foreign frames.
+
+mod common;
+
+use burn::tensor::Device;
+use common::{cache, config, distortion, run};
+use split_bottleneck::{
+    ActivationCache, BackboneNote, Bank, Objective, Rung, Training, UnitConfig, evaluate,
+    straight_through_round,
+};
+use split_tensor::Latent;
+
+fn bank(cache: &ActivationCache, seed: u64) -> Bank {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let rungs = [
+        UnitConfig::paper(cache.shape(), 4, 2, 0.5),
+        UnitConfig::conv(cache.shape(), 4, 2, 0.5),
+    ]
+    .iter()
+    .enumerate()
+    .map(|(index, unit)| {
+        let mut settings = config(6, Objective::Lambda(0.05));
+        settings.seed = seed;
+        let mut training = Training::start(unit, &settings, None, cache, &device).unwrap();
+        run(&mut training, cache, 6, &device);
+        Rung::from_training(
+            &format!("r{index}"),
+            "unit",
+            unit,
+            &training,
+            cache,
+            32,
+            &plain,
+        )
+        .unwrap()
+    })
+    .collect();
+    let note = BackboneNote {
+        name: "toy".to_owned(),
+        split: "stem".to_owned(),
+        weights_sha256: "00".to_owned(),
+    };
+    Bank::new(note, rungs).unwrap()
+}
+
+#[test]
+fn a_bank_from_its_bytes_gives_the_same_frames_and_predictions() {
+    let plain = Device::flex();
+    let cache = cache(32, &plain);
+    let bank = bank(&cache, 1);
+    let bytes = bank.to_bytes().unwrap();
+    assert_eq!(bytes, bank.to_bytes().unwrap());
+    let again = Bank::from_bytes(&bytes).unwrap();
+    assert_eq!(again.digest(), bank.digest());
+    let tail = distortion(&plain).tail;
+    for rung in 0..2 {
+        let first = bank.open(rung, &plain).unwrap();
+        let second = again.open(rung, &plain).unwrap();
+        let indices: Vec<usize> = (0..8).collect();
+        let activation = cache.batch(&indices, &plain).activation;
+        assert_eq!(
+            first.encode(activation.clone()).unwrap(),
+            second.encode(activation).unwrap()
+        );
+        assert_eq!(
+            evaluate(&first, &tail, &cache, &plain).unwrap(),
+            evaluate(&second, &tail, &cache, &plain).unwrap()
+        );
+    }
+}
+
+#[test]
+fn a_damaged_bank_is_refused() {
+    let cache = cache(32, &Device::flex());
+    let bytes = bank(&cache, 1).to_bytes().unwrap();
+    for cut in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
+        assert!(Bank::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    for place in (0..bytes.len()).step_by(bytes.len() / 97 + 1) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 0x10;
+        let refused = match Bank::from_bytes(&damaged) {
+            Err(_) => true,
+            // A name or note outside the digest changed: the frames still mean the same.
+            Ok(read) => read.to_bytes().unwrap().len() == bytes.len(),
+        };
+        assert!(refused, "flipped at {place}");
+    }
+}
+
+#[test]
+fn frames_of_another_rung_or_bank_are_refused_by_name() {
+    let plain = Device::flex();
+    let cache = cache(32, &plain);
+    let (ours, other) = (bank(&cache, 1), bank(&cache, 2));
+    let activation = cache.batch(&[0], &plain).activation;
+    let frames = ours.open(0, &plain).unwrap().encode(activation).unwrap();
+    let error = ours.open(1, &plain).unwrap().decode(&frames).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains('0') && text.contains('1'), "{text}");
+    let error = other.open(0, &plain).unwrap().decode(&frames).unwrap_err();
+    let text = error.to_string().to_lowercase();
+    assert!(text.contains("bank"), "{text}");
+}
+
+#[test]
+fn training_and_codec_round_to_the_same_symbols() {
+    let plain = Device::flex();
+    let cache = cache(32, &plain);
+    let bank = bank(&cache, 1);
+    for (index, rung) in bank.rungs().iter().enumerate() {
+        let codec = bank.open(index, &plain).unwrap();
+        let shape = codec.codec().shape();
+        let step = rung.config.step;
+        // Values on and around rounding borders, as a latent could hold them.
+        let values: Vec<f32> = (0..shape.len())
+            .map(|i| (i as f32 - 31.0) * step / 4.0)
+            .collect();
+        let latent = Latent::new(shape, values.clone()).unwrap();
+        let coded = codec.codec().quantizer().quantize(&latent).unwrap();
+        let tensor = burn::tensor::Tensor::<1>::from_floats(values.as_slice(), &plain);
+        let trained = straight_through_round(tensor.div_scalar(step))
+            .into_data()
+            .try_to_vec::<f32>()
+            .unwrap();
+        let coded: Vec<f32> = coded.values().iter().map(|s| *s as f32).collect();
+        assert_eq!(coded, trained);
+    }
+}
+
+#[test]
+fn an_activation_of_another_shape_is_refused_with_both_shapes() {
+    let plain = Device::flex();
+    let cache = cache(32, &plain);
+    let codec = bank(&cache, 1).open(0, &plain).unwrap();
+    let wrong = burn::tensor::Tensor::zeros([1, 3, 8, 8], &plain);
+    let text = codec.encode(wrong).unwrap_err().to_string();
+    assert!(text.contains("[6, 8, 8]") && text.contains("[3, 8, 8]"), "{text}");
+}

@@ -1,0 +1,162 @@
+//! Laws of training: it learns, leaves the backbone alone, repeats and resumes.
+
+mod common;
+
+use burn::tensor::Device;
+use common::{cache, config, distortion, run};
+use split_bottleneck::{
+    Bank, BackboneNote, Objective, Rung, Training, UnitConfig, evaluate, module_state,
+};
+
+fn units(cache: &split_bottleneck::ActivationCache) -> [UnitConfig; 2] {
+    [
+        UnitConfig::paper(cache.shape(), 4, 2, 0.5),
+        UnitConfig::conv(cache.shape(), 4, 2, 0.5),
+    ]
+}
+
+#[test]
+fn training_lowers_the_distortion_and_leaves_the_tail_alone() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(64, &plain);
+    for unit in units(&cache) {
+        let settings = config(60, Objective::Lambda(0.05));
+        let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+        let loss = distortion(&device);
+        let before = module_state(&loss.tail);
+        let first = training.advance(&cache, &loss).unwrap().distortion;
+        let mut last = first;
+        while !training.is_done() {
+            last = training.advance(&cache, &loss).unwrap().distortion;
+        }
+        assert!(last < 0.5 * first, "{unit:?}: from {first} to {last}");
+        assert_eq!(module_state(&loss.tail), before);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_weights_and_another_seed_others() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(48, &plain);
+    let [unit, _] = units(&cache);
+    let weights = |seed| {
+        let mut settings = config(8, Objective::Lambda(0.05));
+        settings.seed = seed;
+        let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+        run(&mut training, &cache, 8, &device);
+        training.weights().unit
+    };
+    assert_eq!(weights(1), weights(1));
+    assert_ne!(weights(1), weights(2));
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(48, &plain);
+    for unit in units(&cache) {
+        let objective = Objective::TargetBits {
+            bits: 60.0,
+            start: 0.1,
+        };
+        let settings = config(20, objective);
+        let mut whole = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+        run(&mut whole, &cache, 11, &device);
+        let checkpoint = whole.to_checkpoint().unwrap();
+        run(&mut whole, &cache, 9, &device);
+        let mut resumed =
+            Training::resume(&checkpoint, &unit, &settings, &cache, &device).unwrap();
+        assert_eq!(resumed.step_count(), 11);
+        run(&mut resumed, &cache, 9, &device);
+        assert_eq!(resumed.weights().unit, whole.weights().unit);
+        assert_eq!(resumed.weights().rate, whole.weights().rate);
+        assert_eq!(resumed.lambda().to_bits(), whole.lambda().to_bits());
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(48, &plain);
+    let [unit, other] = units(&cache);
+    let settings = config(20, Objective::Lambda(0.1));
+    let training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+    let checkpoint = training.to_checkpoint().unwrap();
+    let error = Training::resume(&checkpoint, &other, &settings, &cache, &device).unwrap_err();
+    assert!(error.to_string().contains("another unit"), "{error}");
+    let longer = config(21, Objective::Lambda(0.1));
+    let error = Training::resume(&checkpoint, &unit, &longer, &cache, &device).unwrap_err();
+    assert!(error.to_string().contains("training configuration"), "{error}");
+    for cut in [0, 7, checkpoint.len() / 2, checkpoint.len() - 1] {
+        assert!(
+            Training::resume(&checkpoint[..cut], &unit, &settings, &cache, &device).is_err()
+        );
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_with_the_weights_before_it() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(48, &plain);
+    let [unit, _] = units(&cache);
+    let settings = config(20, Objective::Lambda(0.1));
+    let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+    run(&mut training, &cache, 5, &device);
+    let before = training.weights().unit;
+    let mut loss = distortion(&device);
+    loss.activation = f32::NAN;
+    loss.distillation = f32::NAN;
+    let error = training.advance(&cache, &loss).unwrap_err();
+    assert!(error.to_string().contains("step 5"), "{error}");
+    let parameters = |state: &split_bottleneck::ModuleState| {
+        let mut state = state.clone();
+        state.retain(|path, _| !path.contains("running_"));
+        state
+    };
+    assert_eq!(parameters(&training.weights().unit), parameters(&before));
+}
+
+#[test]
+fn a_target_is_met_and_estimated_bits_are_the_real_ones() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(96, &plain);
+    let unit = UnitConfig::conv(cache.shape(), 4, 2, 0.25);
+    let target = 100.0;
+    let objective = Objective::TargetBits {
+        bits: target,
+        start: 0.01,
+    };
+    let settings = config(300, objective);
+    let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+    run(&mut training, &cache, 300, &device);
+    let rung = Rung::from_training("one", "unit", &unit, &training, &cache, 96, &plain).unwrap();
+    let note = BackboneNote {
+        name: "toy".to_owned(),
+        split: "stem".to_owned(),
+        weights_sha256: "00".to_owned(),
+    };
+    let bank = Bank::new(note, vec![rung]).unwrap();
+    let codec = bank.open(0, &plain).unwrap();
+    let result = evaluate(&codec, &distortion(&plain).tail, &cache, &plain).unwrap();
+    let estimated: f64 = result.estimated_bits.iter().sum();
+    let real: f64 = result
+        .payload_bytes
+        .iter()
+        .map(|bytes| 8.0 * *bytes as f64)
+        .sum();
+    let pictures = result.payload_bytes.len() as f64;
+    let mean = estimated / pictures;
+    assert!((0.7 * target..1.4 * target).contains(&mean), "{mean} bits");
+    let flush = codec.codec().tables().flush_bits(codec.codec().shape()) * pictures;
+    let relative = (real - flush - estimated) / estimated;
+    assert!(
+        relative.abs() < 0.03,
+        "real {real} less flush {flush}, estimated {estimated}"
+    );
+}

@@ -1,0 +1,25 @@
+//! The protocol without transport: messages, and the two ends of a connection.
+
+mod contract;
+mod device;
+mod edge;
+mod error;
+mod limits;
+mod message;
+mod outbox;
+mod outcome;
+mod replay;
+mod wire;
+
+pub use contract::Contract;
+pub use device::{DeviceConfig, DeviceConnection};
+pub use edge::{EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent, ReplyError};
+pub(crate) use error::check_range;
+pub use error::{ConfigError, MessageError, ProtocolError};
+pub use limits::{
+    MAX_BODY_BYTES, MAX_BUDGET_US, MAX_CONTRACTS, MAX_DETAIL_BYTES, MAX_IN_FLIGHT,
+    MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_PROBE_BYTES, MAX_TRANSMIT_BYTES, PROTOCOL_VERSION,
+};
+pub use message::{Answer, Status};
+pub use outbox::Transport;
+pub use outcome::{DeviceEvent, Outcome, Request, SendError};

@@ -1,0 +1,322 @@
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::config::SchedulerConfig;
+use super::job::{Batch, BatchKey, Job, JobId, SchedulerCounts};
+use super::scheduler::EdgeScheduler;
+use crate::proto::{
+    Answer, ConfigError, EdgeConfig, EdgeConnection, EdgeEvent, ProtocolError, Status, check_range,
+};
+use crate::time::{Time, clamp_us};
+
+/// Settings of an [`EdgeHub`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubConfig {
+    /// Settings of each connection.
+    pub connection: EdgeConfig,
+    /// Settings of the scheduler.
+    pub scheduler: SchedulerConfig,
+    /// For each contract of the connections, the key of its batches.
+    pub keys: Vec<BatchKey>,
+    /// Most connections at a time.
+    pub connections_max: usize,
+}
+
+/// An edge without its transport and its worker: connections in front of one scheduler.
+///
+/// Every frame that comes in gets one answer: a prediction, a refusal, or the news that it is
+/// too late; unless its connection ends first.
+#[derive(Debug)]
+pub struct EdgeHub {
+    config: HubConfig,
+    connections: BTreeMap<u64, Entry>,
+    scheduler: EdgeScheduler,
+    timers: BTreeSet<(Time, u64)>,
+    /// Connections that may have something to transmit.
+    ready: BTreeSet<u64>,
+    closed: VecDeque<(u64, ProtocolError)>,
+    next_id: u64,
+    drain_us: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    connection: EdgeConnection,
+    client: u64,
+    timer: Option<Time>,
+}
+
+impl EdgeHub {
+    /// An edge without connections.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where a field of `config` is out of range.
+    pub fn new(config: HubConfig, now: Time) -> Result<Self, ConfigError> {
+        let contracts = config.connection.contracts.len() as u64;
+        check_range("keys", config.keys.len() as u64, contracts, contracts)?;
+        check_range("connections_max", config.connections_max as u64, 1, 1 << 24)?;
+        // Finds a bad connection config now and not with the first device.
+        EdgeConnection::new(config.connection.clone(), now)?;
+        Ok(Self {
+            scheduler: EdgeScheduler::new(config.scheduler.clone(), now)?,
+            connections: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            closed: VecDeque::new(),
+            next_id: 0,
+            drain_us: None,
+            config,
+        })
+    }
+
+    /// Begins a connection of `client`; `None` if there are as many as may be or the edge drains.
+    pub fn accept(&mut self, now: Time, client: u64) -> Option<u64> {
+        if self.connections.len() >= self.config.connections_max || self.drain_us.is_some() {
+            return None;
+        }
+        // The config was checked by `new`.
+        let connection = EdgeConnection::new(self.config.connection.clone(), now).ok()?;
+        let id = self.next_id;
+        self.next_id += 1;
+        let entry = Entry {
+            connection,
+            client,
+            timer: None,
+        };
+        self.connections.insert(id, entry);
+        self.settle(now, id);
+        Some(id)
+    }
+
+    /// Takes bytes of a connection. Bytes of one that ended are ignored.
+    pub fn receive(&mut self, now: Time, id: u64, bytes: &[u8]) {
+        if let Some(entry) = self.connections.get_mut(&id) {
+            // The error comes back as the event that closes the connection.
+            let _ = entry.connection.receive(now, bytes);
+            self.settle(now, id);
+        }
+    }
+
+    /// The transport of a connection ended.
+    pub fn transport_lost(&mut self, now: Time, id: u64) {
+        if let Some(entry) = self.connections.get_mut(&id) {
+            entry.connection.transport_lost(now);
+            self.settle(now, id);
+        }
+    }
+
+    /// Work for a free worker.
+    pub fn next_batch(&mut self, now: Time) -> Option<Batch> {
+        let batch = self.scheduler.next_batch(now);
+        self.answer_dropped(now);
+        batch
+    }
+
+    /// Takes members out of a batch that got late after it was formed, and answers them.
+    pub fn drop_late(&mut self, now: Time, batch: &mut Batch) {
+        self.scheduler.drop_late(now, batch);
+        self.answer_dropped(now);
+    }
+
+    /// Answers a batch: a prediction for each member, or what was wrong with its frame.
+    ///
+    /// # Panics
+    /// If there isn't one result for each member.
+    pub fn batch_done(
+        &mut self,
+        now: Time,
+        batch: &Batch,
+        compute_us: u64,
+        results: Vec<Result<Vec<u8>, String>>,
+    ) {
+        assert_eq!(
+            results.len(),
+            batch.members.len(),
+            "one result for each member"
+        );
+        let failed = results.iter().filter(|result| result.is_err()).count();
+        self.scheduler.batch_done(batch, compute_us, failed);
+        let size = u16::try_from(batch.members.len()).unwrap_or(u16::MAX);
+        for (member, result) in batch.members.iter().zip(results) {
+            let queue_us = clamp_us(member.queue_us);
+            let answer = match result {
+                Ok(body) => Answer::ok(queue_us, size, clamp_us(compute_us), body),
+                Err(detail) => Answer::refusal(Status::BadFrame, queue_us, 0, detail),
+            };
+            self.reply(now, member.job.id, answer);
+        }
+    }
+
+    /// Appends bytes for the transport of a connection to `out` and names it.
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<u64> {
+        while let Some(&id) = self.ready.first() {
+            if let Some(entry) = self.connections.get_mut(&id)
+                && entry.connection.poll_transmit(out)
+            {
+                return Some(id);
+            }
+            self.ready.remove(&id);
+            self.forget_if_ended(id);
+        }
+        None
+    }
+
+    /// A connection that ended, to be closed by the shell once its bytes are sent.
+    pub fn poll_closed(&mut self) -> Option<(u64, ProtocolError)> {
+        self.closed.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] has to be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let connection = self.timers.first().map(|&(at, _)| at);
+        [connection, self.scheduler.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due at `now`; harmless when nothing is.
+    pub fn handle_timeout(&mut self, now: Time) {
+        // The scheduler first: its refusals have a hint that the connections' don't.
+        self.scheduler.handle_timeout(now);
+        self.answer_dropped(now);
+        while let Some(&(at, id)) = self.timers.first() {
+            if at > now {
+                return;
+            }
+            if let Some(entry) = self.connections.get_mut(&id) {
+                entry.connection.handle_timeout(now);
+            }
+            self.settle(now, id);
+        }
+    }
+
+    /// Takes no more work, ends each connection when it is answered and all after `within_us`.
+    pub fn drain(&mut self, now: Time, within_us: u64) {
+        self.drain_us = Some(within_us);
+        self.scheduler.drain(now, within_us);
+        let ids: Vec<u64> = self.connections.keys().copied().collect();
+        for id in ids {
+            if let Some(entry) = self.connections.get_mut(&id) {
+                entry.connection.drain(now, within_us);
+                self.settle(now, id);
+            }
+        }
+    }
+
+    /// Whether a drain has nothing left to answer.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        let mut connections = self.connections.values();
+        self.scheduler.is_drained() && connections.all(|entry| entry.connection.in_flight() == 0)
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// What became of the jobs.
+    #[must_use]
+    pub const fn counts(&self) -> SchedulerCounts {
+        self.scheduler.counts()
+    }
+
+    /// The queue behind the connections.
+    #[must_use]
+    pub const fn scheduler(&self) -> &EdgeScheduler {
+        &self.scheduler
+    }
+
+    fn answer_dropped(&mut self, now: Time) {
+        while let Some(dropped) = self.scheduler.poll_dropped() {
+            let queue_us = clamp_us(dropped.queue_us);
+            let hint = dropped.retry_after_ms;
+            let answer = Answer::refusal(dropped.status, queue_us, hint, String::new());
+            self.reply(now, dropped.id, answer);
+        }
+    }
+
+    fn reply(&mut self, now: Time, id: JobId, answer: Answer) {
+        if let Some(entry) = self.connections.get_mut(&id.connection) {
+            // A frame that expired meanwhile has its answer.
+            let _ = entry.connection.reply(now, id.seq, answer);
+            self.settle(now, id.connection);
+        }
+    }
+
+    /// Handles what a connection says after anything was done to it.
+    fn settle(&mut self, now: Time, id: u64) {
+        self.ready.insert(id);
+        while let Some(entry) = self.connections.get_mut(&id) {
+            match entry.connection.poll_event() {
+                Some(EdgeEvent::Frame {
+                    seq,
+                    contract,
+                    rung,
+                    deadline,
+                    body,
+                }) => {
+                    let job = Job {
+                        id: JobId {
+                            connection: id,
+                            seq,
+                        },
+                        client: entry.client,
+                        key: self.config.keys[contract],
+                        rung,
+                        deadline,
+                        body,
+                    };
+                    if let Err(refusal) = self.scheduler.offer(now, job) {
+                        let detail = refusal.detail.to_owned();
+                        let hint = refusal.retry_after_ms;
+                        let answer = Answer::refusal(refusal.status, 0, hint, detail);
+                        let _ = entry.connection.reply(now, seq, answer);
+                    }
+                }
+                Some(EdgeEvent::Expired { seq }) => {
+                    self.scheduler.cancel(JobId {
+                        connection: id,
+                        seq,
+                    });
+                }
+                Some(EdgeEvent::Closed(error)) => {
+                    self.scheduler.cancel_connection(id);
+                    self.closed.push_back((id, error));
+                }
+                Some(EdgeEvent::Opened { .. }) => {}
+                None => break,
+            }
+        }
+        self.set_timer(id);
+    }
+
+    fn set_timer(&mut self, id: u64) {
+        let Some(entry) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let timer = entry.connection.poll_timeout();
+        if timer == entry.timer {
+            return;
+        }
+        if let Some(old) = entry.timer {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(new) = timer {
+            self.timers.insert((new, id));
+        }
+        entry.timer = timer;
+    }
+
+    fn forget_if_ended(&mut self, id: u64) {
+        if self
+            .connections
+            .get(&id)
+            .is_some_and(|entry| entry.connection.is_closed())
+        {
+            self.connections.remove(&id);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The edge behind its connections: bounded queue, batches, admission, fairness, drain.
+
+mod bucket;
+mod clients;
+mod config;
+mod cost;
+mod hub;
+mod job;
+mod lane;
+mod scheduler;
+mod standing;
+
+pub use clients::ClientLimits;
+pub use config::{DropRule, Order, SchedulerConfig};
+pub use cost::BatchCost;
+pub use hub::{EdgeHub, HubConfig};
+pub use job::{Batch, BatchKey, BatchMember, Dropped, Job, JobId, Refusal, SchedulerCounts};
+pub use scheduler::EdgeScheduler;

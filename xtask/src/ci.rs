@@ -1,0 +1,253 @@
+//! What continuous integration runs, cheapest first.
+//!
+//! Which build each step asks for matters more than anything else here, because Burn takes minutes:
+//! - `lint`, `docs`: one metadata-only build of everything;
+//! - `test`: the optimised build that `cargo xtask train` uses too;
+//! - `backends`: the same with ndarray and wgpu, which rebuilds the facade of Burn, not its kernels.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{shell, tidy};
+
+/// Arguments of the test command that README.md names; `tidy` holds the two together.
+pub(crate) const TEST: [&str; 3] = ["test", "--workspace", "--locked"];
+
+/// One call of `cargo` within a step.
+struct Call {
+    args: &'static [&'static str],
+    rustdoc_flags: Option<&'static str>,
+}
+
+const FORMAT: &[Call] = &[call(&["fmt", "--all", "--check"])];
+
+/// Our own dev-dependency on the features of `xtask` brings `lab` in.
+const LINT: &[Call] = &[call(&[
+    "clippy",
+    "--workspace",
+    "--all-targets",
+    "--locked",
+    "--",
+    "-D",
+    "warnings",
+])];
+
+const TESTS: &[Call] = &[call(&TEST)];
+
+/// Alone, because `--workspace` unifies features and would hide that a crate needs what it lacks.
+const CORNERS: &[Call] = &[
+    call(&["test", "--package", "split-tensor", "--locked"]),
+    call(&["test", "--package", "split-runtime", "--locked"]),
+    call(&[
+        "check",
+        "--package",
+        "split-tensor",
+        "--no-default-features",
+        "--locked",
+    ]),
+];
+
+const DOCS: &[Call] = &[Call {
+    args: &[
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--locked",
+        "--features",
+        "lab,flex",
+    ],
+    rustdoc_flags: Some("-D warnings"),
+}];
+
+/// wgpu runs on whatever Vulkan driver there is; `.ci/run` installs a software one.
+const BACKENDS: &[Call] = &[call(&[
+    "test",
+    "--package",
+    "xtask",
+    "--locked",
+    "--features",
+    "ndarray,wgpu",
+])];
+
+const fn call(args: &'static [&'static str]) -> Call {
+    Call {
+        args,
+        rustdoc_flags: None,
+    }
+}
+
+/// Runs every step and stops at the first failure.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let mut report = Report::default();
+    report.step("format", |_| calls(root, FORMAT, &mut Tally::default()))?;
+    report.step("tidy", |_| tidy::run(root))?;
+    report.step("lint", |_| calls(root, LINT, &mut Tally::default()))?;
+    report.step("test", |tally| calls(root, TESTS, tally))?;
+    report.step("corners", |tally| calls(root, CORNERS, tally))?;
+    report.step("docs", |_| calls(root, DOCS, &mut Tally::default()))?;
+    report.step("backends", |tally| calls(root, BACKENDS, tally))?;
+    report.close()
+}
+
+/// Runs the tests; `slow` sets the variable that lets the long ones run.
+pub(crate) fn test(root: &Path, slow: bool) -> Result<()> {
+    let mut command = shell::cargo();
+    command.args(TEST).current_dir(root);
+    if slow {
+        command.env("SPLIT_SLOW", "1");
+    }
+    let status = command.status().context("starting cargo test")?;
+    ensure!(status.success(), "tests failed ({status})");
+    Ok(())
+}
+
+fn calls(root: &Path, calls: &[Call], tally: &mut Tally) -> Result<()> {
+    for call in calls {
+        let mut command = shell::cargo();
+        command.args(call.args).current_dir(root);
+        if let Some(flags) = call.rustdoc_flags {
+            command.env("RUSTDOCFLAGS", flags);
+        }
+        shell::say(&format!("$ cargo {}", call.args.join(" ")));
+        tally.add(&passed_through(command)?);
+    }
+    Ok(())
+}
+
+/// Runs a command, shows its output as it comes, and returns what it printed.
+fn passed_through(mut command: Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {shown}"))?;
+    let mut pipe = child
+        .stdout
+        .take()
+        .context("the child has no output pipe")?;
+    let mut printed = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = pipe
+            .read(&mut buffer)
+            .with_context(|| format!("reading from {shown}"))?;
+        if count == 0 {
+            break;
+        }
+        let mut out = std::io::stdout().lock();
+        out.write_all(&buffer[..count]).context("printing")?;
+        out.flush().context("printing")?;
+        printed.extend_from_slice(&buffer[..count]);
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("waiting for {shown}"))?;
+    if !status.success() {
+        bail!("{shown} failed ({status})");
+    }
+    Ok(String::from_utf8_lossy(&printed).into_owned())
+}
+
+/// Tests that ran, over all binaries.
+#[derive(Debug, Default, PartialEq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Tally {
+    /// Adds the closing lines of the test runner: `test result: ok. 3 passed; 0 failed; ...`.
+    fn add(&mut self, printed: &str) {
+        for line in printed
+            .lines()
+            .filter(|line| line.starts_with("test result: "))
+        {
+            let words: Vec<&str> = line
+                .split([' ', ';'])
+                .filter(|word| !word.is_empty())
+                .collect();
+            for pair in words.windows(2) {
+                let count = pair[0].parse().unwrap_or(0);
+                match pair[1] {
+                    "passed" => self.passed += count,
+                    "failed" => self.failed += count,
+                    "ignored" => self.ignored += count,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Report {
+    times: Vec<(&'static str, f64)>,
+    tally: Tally,
+}
+
+impl Report {
+    fn step(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&mut Tally) -> Result<()>,
+    ) -> Result<()> {
+        shell::say(&format!("\n=== {name}"));
+        let start = now();
+        work(&mut self.tally).with_context(|| format!("step {name}"))?;
+        let seconds = start.elapsed().as_secs_f64();
+        shell::say(&format!("=== {name}: done in {seconds:.1} s"));
+        self.times.push((name, seconds));
+        Ok(())
+    }
+
+    fn close(&self) -> Result<()> {
+        shell::say("");
+        for (name, seconds) in &self.times {
+            shell::say(&format!("{name:>10} {seconds:8.1} s"));
+        }
+        let Tally {
+            passed,
+            failed,
+            ignored,
+        } = self.tally;
+        ensure!(passed > 0, "no test ran");
+        shell::say(&format!(
+            "{passed} passed, {failed} failed, {ignored} skipped"
+        ));
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "step times are for people, nothing depends on them"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_of_all_binaries_are_added() {
+        let mut tally = Tally::default();
+        tally.add("running 2 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n");
+        tally.add("noise\ntest result: FAILED. 5 passed; 3 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.1s\n");
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 7,
+                failed: 3,
+                ignored: 1
+            }
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! Commands that another program carries out: `lab`, or the coder bench.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell;
+
+/// What `--backend` understands; each is a Cargo feature of this package.
+const BACKENDS: [&str; 4] = ["flex", "ndarray", "wgpu", "cuda"];
+
+/// Becomes `lab SUBCOMMAND ARGS`, compiled with the backends that the arguments name.
+///
+/// # Errors
+/// An unknown backend, or `cargo` that cannot be started.
+pub(crate) fn lab(subcommand: &str, args: Vec<OsString>) -> Result<()> {
+    become_command(lab_command(subcommand, args)?)
+}
+
+/// Becomes the coder bench of the package `split-benches`. It needs no tensor library, so the
+/// release profile costs seconds there.
+///
+/// # Errors
+/// `cargo` that cannot be started.
+pub(crate) fn codec_bench(args: Vec<OsString>) -> Result<()> {
+    let mut command = shell::cargo();
+    command
+        .args(["run", "--release", "--package", "split-benches"])
+        .args(["--bin", "codec", "--"])
+        .args(args);
+    become_command(command)
+}
+
+fn lab_command(subcommand: &str, args: Vec<OsString>) -> Result<Command> {
+    let features = lab_features(&args)?;
+    let mut command = shell::cargo();
+    command
+        .args(["run", "--package", "xtask", "--bin", "lab", "--features"])
+        .arg(features)
+        .args(["--", subcommand])
+        .args(args);
+    Ok(command)
+}
+
+/// `lab,flex` and each further backend named by `--backend A`, `--backend=A` or `--backend A,B`.
+fn lab_features(args: &[OsString]) -> Result<String> {
+    let mut asked = BTreeSet::new();
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            break;
+        }
+        let value = if word == "--backend" {
+            words
+                .next()
+                .with_context(|| format!("--backend needs a value: {}", BACKENDS.join(", ")))?
+                .as_os_str()
+        } else if let Some(value) = word.to_str().and_then(|w| w.strip_prefix("--backend=")) {
+            OsStr::new(value)
+        } else {
+            continue;
+        };
+        for name in value.to_string_lossy().split(',') {
+            let Some(known) = BACKENDS.iter().find(|known| **known == name) else {
+                bail!(
+                    "unknown backend {name:?}: choose from {}",
+                    BACKENDS.join(", ")
+                );
+            };
+            asked.insert(*known);
+        }
+    }
+    let more = BACKENDS[1..].iter().filter(|name| asked.contains(*name));
+    let names: Vec<&str> = ["lab", "flex"].into_iter().chain(more.copied()).collect();
+    Ok(names.join(","))
+}
+
+/// Replaces this process, so that signals and the exit code are the command's own.
+#[cfg(unix)]
+fn become_command(mut command: Command) -> Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    let error = command.exec();
+    Err(error).with_context(|| format!("starting {command:?}"))
+}
+
+/// Waits for the command and passes its exit code on.
+#[cfg(not(unix))]
+fn become_command(mut command: Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("starting {command:?}"))?;
+    std::process::exit(status.code().unwrap_or(1));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(args: &[&str], expected: &str) {
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        let found = lab_features(&args).unwrap_or_else(|error| error.to_string());
+        assert_eq!(found, expected, "{args:?}");
+    }
+
+    #[test]
+    fn backends_in_the_arguments_decide_the_features() {
+        check(&[], "lab,flex");
+        check(&["--backend", "flex"], "lab,flex");
+        check(&["--backend", "wgpu", "--epochs", "2"], "lab,flex,wgpu");
+        check(&["--backend=ndarray"], "lab,flex,ndarray");
+        check(
+            &["codec", "--backend", "cuda,ndarray"],
+            "lab,flex,ndarray,cuda",
+        );
+        check(&["--", "--backend", "tpu"], "lab,flex");
+    }
+
+    #[test]
+    fn unknown_backend_is_refused_with_the_known_ones() {
+        check(
+            &["--backend", "tpu"],
+            "unknown backend \"tpu\": choose from flex, ndarray, wgpu, cuda",
+        );
+        check(
+            &["--backend"],
+            "--backend needs a value: flex, ndarray, wgpu, cuda",
+        );
+    }
+
+    #[test]
+    fn lab_gets_its_arguments_untouched() {
+        let args = ["--out", "a b", "--backend=flex", "--", "x"].map(OsString::from);
+        let command = lab_command("train", args.to_vec()).unwrap();
+        let words: Vec<_> = command
+            .get_args()
+            .map(|word| word.to_str().unwrap())
+            .collect();
+        let tail = ["--", "train", "--out", "a b", "--backend=flex", "--", "x"];
+        assert!(words.ends_with(&tail), "{words:?}");
+        assert!(words.contains(&"lab,flex"), "{words:?}");
+    }
+}

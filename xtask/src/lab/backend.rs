@@ -1,0 +1,81 @@
+//! The one place that names backends.
+
+use anyhow::{Result, bail};
+use burn::tensor::Device;
+use clap::ValueEnum;
+
+/// Backend that runs the tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// CPU, Burn's own (default).
+    Flex,
+    /// CPU, ndarray.
+    Ndarray,
+    /// GPU through Vulkan, Metal, DirectX or WebGPU.
+    Wgpu,
+    /// NVIDIA GPU.
+    Cuda,
+}
+
+impl Backend {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::Ndarray => "ndarray",
+            Self::Wgpu => "wgpu",
+            Self::Cuda => "cuda",
+        }
+    }
+
+    /// The device, or an error that names the missing cargo feature.
+    pub(crate) fn device(self) -> Result<Device> {
+        match self {
+            #[cfg(feature = "flex")]
+            Self::Flex => Ok(Device::flex()),
+            #[cfg(feature = "ndarray")]
+            Self::Ndarray => Ok(Device::ndarray()),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => wgpu_device(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Ok(Device::cuda(0)),
+            #[allow(unreachable_patterns, reason = "all patterns are taken with all features")]
+            other => bail!(
+                "this build has no backend {0}; build with `--features {0}` \
+                 (`cargo xtask ... --backend {0}` does it)",
+                other.name()
+            ),
+        }
+    }
+
+    /// The backends of this build.
+    pub(crate) fn compiled() -> Vec<Self> {
+        [Self::Flex, Self::Ndarray, Self::Wgpu, Self::Cuda]
+            .into_iter()
+            .filter(|backend| match backend {
+                Self::Flex => cfg!(feature = "flex"),
+                Self::Ndarray => cfg!(feature = "ndarray"),
+                Self::Wgpu => cfg!(feature = "wgpu"),
+                Self::Cuda => cfg!(feature = "cuda"),
+            })
+            .collect()
+    }
+}
+
+/// Burn panics without an adapter; that becomes an error which says what to install.
+#[cfg(feature = "wgpu")]
+fn wgpu_device() -> Result<Device> {
+    use burn::tensor::Tensor;
+    let attempt = std::panic::catch_unwind(|| {
+        let device = Device::wgpu(Default::default());
+        let probe: f32 = Tensor::<1>::ones([1], &device).into_scalar();
+        assert_eq!(probe, 1.0, "the adapter computes");
+        device
+    });
+    attempt.map_err(|_| {
+        anyhow::anyhow!(
+            "no graphics adapter answers; install a Vulkan driver (a software one will do: \
+             Debian's `chromium` ships SwiftShader, set VK_DRIVER_FILES to its \
+             vk_swiftshader_icd.json) or use `--backend flex`"
+        )
+    })
+}

@@ -1,0 +1,234 @@
+//! `eval`, `encode`, `decode`: a bank on pictures, as one process or as device and edge.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use split_backbone::{Part, Pictures};
+use split_bottleneck::{Bank, evaluate};
+
+use crate::files::{folder, read, write_whole};
+use crate::report::{measured, test_cache};
+use crate::setup::{Setup, SetupArgs};
+
+/// Options of `eval`.
+#[derive(Args, Debug)]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    setup: SetupArgs,
+    /// The bank that `train` wrote.
+    #[arg(long, default_value = "out/train/bank.safetensors")]
+    bank: PathBuf,
+    /// Rung by place or name; all where left out.
+    #[arg(long)]
+    rung: Option<String>,
+    /// Write each picture's class here, one line a picture, per rung.
+    #[arg(long)]
+    predictions: Option<PathBuf>,
+}
+
+/// Options of `encode`.
+#[derive(Args, Debug)]
+pub(crate) struct EncodeArgs {
+    #[command(flatten)]
+    setup: SetupArgs,
+    /// The bank that `train` wrote.
+    #[arg(long, default_value = "out/train/bank.safetensors")]
+    bank: PathBuf,
+    /// Rung by place or name.
+    #[arg(long, default_value = "0")]
+    rung: String,
+    /// Picture file to encode; the test set of `--data` where left out.
+    #[arg(long)]
+    picture: Option<PathBuf>,
+    /// Folder for the frames (`picture-000000.frame`, ...).
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Options of `decode`.
+#[derive(Args, Debug)]
+pub(crate) struct DecodeArgs {
+    #[command(flatten)]
+    setup: SetupArgs,
+    /// The bank that `train` wrote.
+    #[arg(long, default_value = "out/train/bank.safetensors")]
+    bank: PathBuf,
+    /// Frame files, or folders of them.
+    #[arg(required = true)]
+    frames: Vec<PathBuf>,
+}
+
+pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
+    let mut setup_args = args.setup.clone();
+    let bank = open_bank(&args.bank, &mut setup_args)?;
+    let setup = checked_setup(&setup_args, &bank)?;
+    let pictures = setup.pictures(Part::Test)?;
+    let cache = test_cache(&setup, &pictures)?;
+    let rungs = match &args.rung {
+        Some(name) => vec![find_rung(&bank, name)?],
+        None => (0..bank.rungs().len()).collect(),
+    };
+    println!(
+        "{} pictures, {} cut at {}",
+        pictures.len(),
+        setup.note.name,
+        setup.note.split
+    );
+    for rung in rungs {
+        let codec = bank.open(rung, &setup.device)?;
+        let result = evaluate(&codec, &setup.tail, &cache, &setup.device)?;
+        let numbers = measured(&result);
+        println!(
+            "{:<18} {:>8.1} bytes a frame ({:.1} payload, {:.1} estimated)  top-1 {:.2} %",
+            bank.rungs()[rung].name,
+            numbers.bytes,
+            numbers.bytes_payload,
+            result.mean_estimated_bytes(),
+            numbers.top1
+        );
+        if let Some(out) = &args.predictions {
+            let lines: String = result.predictions.iter().map(|c| format!("{c}\n")).collect();
+            let file = folder(out)?.join(format!("{}.txt", bank.rungs()[rung].name));
+            write_whole(&file, lines.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
+    let mut setup_args = args.setup.clone();
+    let bank = open_bank(&args.bank, &mut setup_args)?;
+    let setup = checked_setup(&setup_args, &bank)?;
+    let codec = bank.open(find_rung(&bank, &args.rung)?, &setup.device)?;
+    let pictures = match &args.picture {
+        Some(path) => one_picture(&setup, path)?,
+        None => setup.pictures(Part::Test)?,
+    };
+    let cache = test_cache(&setup, &pictures)?;
+    let out = folder(&args.out)?;
+    let indices: Vec<usize> = (0..cache.len()).collect();
+    let mut total = 0;
+    for chunk in indices.chunks(crate::setup::BATCH) {
+        let frames = codec.encode(cache.batch(chunk, &setup.device).activation)?;
+        for (frame, index) in frames.iter().zip(chunk) {
+            write_whole(&out.join(format!("picture-{index:06}.frame")), frame)?;
+            total += frame.len();
+        }
+    }
+    println!(
+        "{} frames, {total} bytes, in {}",
+        indices.len(),
+        out.display()
+    );
+    Ok(())
+}
+
+pub(crate) fn decode(args: &DecodeArgs) -> Result<()> {
+    let mut setup_args = args.setup.clone();
+    let bank = open_bank(&args.bank, &mut setup_args)?;
+    let setup = checked_setup(&setup_args, &bank)?;
+    let files = frame_files(&args.frames)?;
+    let mut codecs = std::collections::BTreeMap::new();
+    for file in &files {
+        let frame = read(file)?;
+        let (parsed, _) = split_tensor::Frame::parse(&frame)
+            .with_context(|| format!("reading the frame {}", file.display()))?;
+        let rung = parsed.header().rung;
+        if !codecs.contains_key(&rung) {
+            codecs.insert(rung, bank.open(usize::from(rung), &setup.device)?);
+        }
+        let activation = codecs[&rung]
+            .decode(&[frame])
+            .with_context(|| format!("decoding {}", file.display()))?;
+        let logits = split_bottleneck::Tail::forward(&setup.tail, activation);
+        let class = split_backbone::top1(logits);
+        println!("{} {}", file.display(), class[0]);
+    }
+    Ok(())
+}
+
+/// Reads a bank; backbone and split point come from it unless given.
+fn open_bank(path: &std::path::Path, setup: &mut SetupArgs) -> Result<Bank> {
+    let bank = Bank::from_bytes(&read(path)?)
+        .with_context(|| format!("reading the bank {}", path.display()))?;
+    let note = bank.backbone();
+    setup.backbone.get_or_insert_with(|| note.name.clone());
+    setup.split.get_or_insert_with(|| note.split.clone());
+    Ok(bank)
+}
+
+/// Refuses a backbone that the bank was not trained for.
+fn checked_setup(args: &SetupArgs, bank: &Bank) -> Result<Setup> {
+    let setup = args.open()?;
+    let (ours, banks) = (&setup.note, bank.backbone());
+    if ours != banks {
+        bail!(
+            "the bank is for {} at {} (weights {}), this is {} at {} (weights {}); \
+             give the same --backbone, --split and --weights as in training",
+            banks.name,
+            banks.split,
+            banks.weights_sha256,
+            ours.name,
+            ours.split,
+            ours.weights_sha256
+        );
+    }
+    Ok(setup)
+}
+
+fn find_rung(bank: &Bank, name: &str) -> Result<usize> {
+    let rungs = bank.rungs();
+    let by_name = rungs.iter().position(|rung| rung.name == name);
+    let by_place = name.parse().ok().filter(|index| *index < rungs.len());
+    by_name.or(by_place).with_context(|| {
+        let names: Vec<&str> = rungs.iter().map(|rung| rung.name.as_str()).collect();
+        format!("the bank has no rung {name}; it has {}", names.join(", "))
+    })
+}
+
+fn one_picture(setup: &Setup, path: &std::path::Path) -> Result<Pictures> {
+    let picture = image::open(path)
+        .with_context(|| format!("reading the picture {}", path.display()))?
+        .to_rgb8();
+    let side = if setup.args.is_embedded() {
+        u32::try_from(split_backbone::embedded::SIDE)?
+    } else if setup.args.data.starts_with("cifar") {
+        32
+    } else {
+        setup.args.crop
+    };
+    let framing = split_backbone::Framing::square(side)
+        .with_context(|| format!("--crop {side} is no usable picture size"))?;
+    let picture = framing.apply(&picture);
+    let (width, height) = (picture.width(), picture.height());
+    Ok(Pictures::new(
+        (usize::try_from(width)?, usize::try_from(height)?),
+        picture.into_raw(),
+        vec![0],
+        vec!["unknown".to_owned()],
+    )?)
+}
+
+fn frame_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path)
+                .with_context(|| format!("listing {}", path.display()))?;
+            for entry in entries {
+                let file = entry?.path();
+                if file.extension().is_some_and(|extension| extension == "frame") {
+                    files.push(file);
+                }
+            }
+        } else {
+            files.push(path.clone());
+        }
+    }
+    if files.is_empty() {
+        bail!("no .frame file in the folders given");
+    }
+    files.sort();
+    Ok(files)
+}

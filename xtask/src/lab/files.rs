@@ -1,0 +1,30 @@
+//! Files that are whole or absent.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// Writes beside the target and renames, so that a full disk or a crash leaves the old file.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let written = fs::write(&part, bytes)
+        .and_then(|()| fs::File::open(&part)?.sync_all())
+        .and_then(|()| fs::rename(&part, path));
+    if written.is_err() {
+        // Best effort: the error below is the one that matters.
+        let _ = fs::remove_file(&part);
+    }
+    written.with_context(|| format!("writing {} (disk full or no permission?)", path.display()))
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+pub(crate) fn folder(path: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(path).with_context(|| format!("creating folder {}", path.display()))?;
+    Ok(path.to_owned())
+}

@@ -1,0 +1,97 @@
+//! The rate-accuracy plot of a run.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use plotters::prelude::*;
+
+use crate::files::write_whole;
+use crate::record::Document;
+
+/// Curves drawn, in this order, with their colours (distinct also without colour vision).
+const CURVES: [(&str, &str, RGBColor); 5] = [
+    ("unit", "our unit", RGBColor(0, 90, 181)),
+    ("paper-unit", "paper's unit", RGBColor(0, 158, 115)),
+    ("webp", "WebP picture", RGBColor(213, 94, 0)),
+    ("jpeg-420", "JPEG picture, 4:2:0", RGBColor(204, 121, 167)),
+    ("jpeg-444", "JPEG picture, 4:4:4", RGBColor(120, 94, 160)),
+];
+
+/// Writes rate (whole bytes, log scale) against accuracy as SVG.
+pub(crate) fn save(document: &Document, path: &Path) -> Result<()> {
+    let mut svg = String::new();
+    draw(document, &mut svg).map_err(|error| anyhow!("drawing {}: {error}", path.display()))?;
+    write_whole(path, svg.as_bytes())
+}
+
+fn draw(document: &Document, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+    let points = |kind: &str| {
+        let mut points: Vec<(f64, f64)> = document
+            .rows
+            .iter()
+            .filter(|row| row.kind == kind || row.name.split(" q").next() == Some(kind))
+            .map(|row| (row.bytes, row.value))
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+    };
+    let all: Vec<(f64, f64)> = CURVES.iter().flat_map(|(kind, ..)| points(kind)).collect();
+    let unsplit = document.backbone.value;
+    let fold = |start: f64, pick: fn(f64, f64) -> f64, of: fn(&(f64, f64)) -> f64| {
+        all.iter().map(of).fold(start, pick)
+    };
+    let left = fold(f64::INFINITY, f64::min, |p| p.0).clamp(1.0, 1e9) * 0.8;
+    let right = fold(2.0, f64::max, |p| p.0).max(left * 2.0) * 1.2;
+    let bottom = (fold(unsplit, f64::min, |p| p.1) - 2.0).max(0.0);
+    let area = SVGBackend::with_string(svg, (760, 480)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let title = format!(
+        "{}, {} cut at {}",
+        document.data.name, document.backbone.name, document.backbone.split
+    );
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(52)
+        .build_cartesian_2d((left..right).log_scale(), bottom..unsplit + 2.0)?;
+    chart
+        .configure_mesh()
+        .x_desc("bytes per picture (whole frame or file)")
+        .y_desc("top-1, %")
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y:.0}"))
+        .draw()?;
+    chart
+        .draw_series(LineSeries::new(
+            [(left, unsplit), (right, unsplit)],
+            BLACK.mix(0.6),
+        ))?
+        .label("unsplit")
+        .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], BLACK.mix(0.6)));
+    for (kind, label, colour) in CURVES {
+        let points = points(kind);
+        if points.is_empty() {
+            continue;
+        }
+        chart
+            .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?
+            .label(label)
+            .legend(move |(x, y)| {
+                PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
+            });
+        chart.draw_series(
+            points
+                .iter()
+                .map(|point| Circle::new(*point, 3, colour.filled())),
+        )?;
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.4))
+        .draw()?;
+    area.present()?;
+    Ok(())
+}

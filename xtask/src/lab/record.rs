@@ -1,0 +1,227 @@
+//! Rate-accuracy documents (`split-ra/1`): results.json, results.csv and the records.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::files::{read, write_whole};
+
+pub(crate) const SCHEMA: &str = "split-ra/1";
+
+/// A rate-accuracy document; extra fields of other writers are kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Document {
+    pub(crate) schema: String,
+    pub(crate) command: String,
+    pub(crate) git: String,
+    pub(crate) date: String,
+    pub(crate) machine: Machine,
+    pub(crate) versions: BTreeMap<String, String>,
+    pub(crate) seed: u64,
+    pub(crate) data: Data,
+    pub(crate) backbone: Backbone,
+    pub(crate) rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) os: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Data {
+    pub(crate) name: String,
+    pub(crate) train: String,
+    pub(crate) test: String,
+    pub(crate) sha256: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Backbone {
+    pub(crate) name: String,
+    pub(crate) split: String,
+    pub(crate) weights_sha256: String,
+    pub(crate) macs: u64,
+    pub(crate) params: u64,
+    pub(crate) metric: String,
+    pub(crate) value: f64,
+}
+
+/// One point of a curve.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) bytes: f64,
+    pub(crate) bytes_payload: f64,
+    pub(crate) bpp: f64,
+    pub(crate) value: f64,
+    pub(crate) n: usize,
+    pub(crate) device_macs: u64,
+    pub(crate) device_params: u64,
+    pub(crate) edge_params: u64,
+    pub(crate) unit_params: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) lambda: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) step: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) epochs: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) train_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) estimated_bytes: Option<f64>,
+    pub(crate) seed: u64,
+    pub(crate) command: String,
+    pub(crate) git: String,
+}
+
+impl Document {
+    pub(crate) fn new(seed: u64, data: Data, backbone: Backbone, backend: &str) -> Self {
+        let versions = [
+            ("burn", "0.22.1".to_owned()),
+            ("backend", backend.to_owned()),
+            ("split", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        Self {
+            schema: SCHEMA.to_owned(),
+            command: command_line(),
+            git: git_state(),
+            date: date(),
+            machine: machine(),
+            versions: versions
+                .into_iter()
+                .map(|(name, version)| (name.to_owned(), version))
+                .collect(),
+            seed,
+            data,
+            backbone,
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        write_whole(path, text.as_bytes())
+    }
+
+    pub(crate) fn save_csv(&self, path: &Path) -> Result<()> {
+        let mut text = String::from(
+            "name,kind,bytes,bytes_payload,bpp,value,n,device_macs,device_params,edge_params,\
+             unit_params,lambda,step,epochs,train_s,estimated_bytes,seed\n",
+        );
+        for row in &self.rows {
+            let optional = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v}"));
+            let fields = [
+                row.name.clone(),
+                row.kind.clone(),
+                row.bytes.to_string(),
+                row.bytes_payload.to_string(),
+                row.bpp.to_string(),
+                row.value.to_string(),
+                row.n.to_string(),
+                row.device_macs.to_string(),
+                row.device_params.to_string(),
+                row.edge_params.to_string(),
+                row.unit_params.to_string(),
+                optional(row.lambda),
+                optional(row.step),
+                optional(row.epochs),
+                optional(row.train_s),
+                optional(row.estimated_bytes),
+                row.seed.to_string(),
+            ];
+            text.push_str(&fields.join(","));
+            text.push('\n');
+        }
+        write_whole(path, text.as_bytes())
+    }
+
+    /// Puts this run's rows into a record: rows of the same name and seed are replaced, all
+    /// others stay.
+    pub(crate) fn merge_into(&self, path: &Path) -> Result<()> {
+        let mut merged = self.clone();
+        if path.exists() {
+            let old: Self = serde_json::from_slice(&read(path)?)
+                .with_context(|| format!("{} is no {SCHEMA} document", path.display()))?;
+            let same = |row: &Row| {
+                self.rows
+                    .iter()
+                    .any(|new| new.name == row.name && new.seed == row.seed)
+            };
+            let mut rows: Vec<Row> = old.rows.into_iter().filter(|row| !same(row)).collect();
+            rows.append(&mut merged.rows);
+            merged.rows = rows;
+        }
+        merged.rows.sort_by(|a, b| {
+            (&a.kind, a.seed)
+                .cmp(&(&b.kind, b.seed))
+                .then(a.bytes.total_cmp(&b.bytes))
+        });
+        merged.save(path)
+    }
+}
+
+/// The command as a user types it.
+pub(crate) fn command_line() -> String {
+    let mut words = vec!["cargo xtask".to_owned()];
+    words.extend(std::env::args().skip(1));
+    words.join(" ")
+}
+
+pub(crate) fn git_state() -> String {
+    let run = |args: &[&str]| {
+        let output = Command::new("git").args(args).output().ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = run(&["rev-parse", "--short=12", "HEAD"]) else {
+        return "unknown".to_owned();
+    };
+    match run(&["status", "--porcelain", "--untracked-files=no"]) {
+        Some(changes) if changes.is_empty() => commit,
+        _ => format!("{commit}+dirty"),
+    }
+}
+
+/// Today as year-month-day (UTC), from days since 1970 (civil-from-days, Hinnant).
+#[expect(clippy::disallowed_methods, reason = "a record says when it was made")]
+pub(crate) fn date() -> String {
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let days = i64::try_from(seconds / 86_400).unwrap_or(0) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+pub(crate) fn machine() -> Machine {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    Machine {
+        cpu,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        os: std::env::consts::OS.to_owned(),
+    }
+}

@@ -1,0 +1,187 @@
+//! Backbone, split point and pictures as the command line names them.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use burn::module::Module;
+use burn::tensor::Device;
+use clap::Args;
+use split_backbone::{
+    DataSource, Framing, LoadOptions, Part, Pictures, Preprocess, ResNet, ResNetConfig,
+    ResNetHead, ResNetTail, SplitPoint, cut, embedded,
+};
+use split_bottleneck::{ActivationCache, BackboneNote};
+
+use crate::backend::Backend;
+
+/// Pictures in work at once.
+pub(crate) const BATCH: usize = 64;
+/// Where the embedded backbone is cut unless told otherwise: under half of its work is done.
+const EMBEDDED_SPLIT: &str = "layer2";
+/// Memory for cached activations.
+const CACHE_BYTES: usize = 6 << 30;
+
+/// Which network on which pictures.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct SetupArgs {
+    /// Pictures: `embedded`, `cifar10:DIR`, `cifar100:DIR` or `folder:DIR`.
+    #[arg(long, default_value = "embedded")]
+    pub(crate) data: String,
+    /// Backbone: `embedded`, resnet20, resnet32, resnet44, resnet56, resnet18, resnet50, ...
+    #[arg(long)]
+    pub(crate) backbone: Option<String>,
+    /// Weights of the backbone (.th, .pth or .safetensors); not needed for `embedded`.
+    #[arg(long)]
+    pub(crate) weights: Option<PathBuf>,
+    /// Split point: stem, layer1, layer1.2, ...
+    #[arg(long)]
+    pub(crate) split: Option<String>,
+    /// Side to which pictures of a folder are cropped.
+    #[arg(long, default_value_t = 224)]
+    pub(crate) crop: u32,
+    /// Most pictures to train on.
+    #[arg(long)]
+    pub(crate) train_pictures: Option<usize>,
+    /// Most pictures to test on.
+    #[arg(long)]
+    pub(crate) test_pictures: Option<usize>,
+    /// Where tensors are computed; `bench` takes several, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
+    pub(crate) backend: Vec<Backend>,
+}
+
+/// A cut backbone.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) args: SetupArgs,
+    pub(crate) network: ResNet,
+    pub(crate) head: ResNetHead,
+    pub(crate) tail: ResNetTail,
+    pub(crate) config: ResNetConfig,
+    pub(crate) point: SplitPoint,
+    pub(crate) note: BackboneNote,
+    pub(crate) preprocess: Preprocess,
+    pub(crate) backend: Backend,
+    pub(crate) device: Device,
+}
+
+impl SetupArgs {
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.data == "embedded"
+    }
+
+    pub(crate) fn open(&self) -> Result<Setup> {
+        let [backend] = self.backend.as_slice() else {
+            bail!("give one --backend here, not {}", self.backend.len());
+        };
+        let device = backend.device()?;
+        let name = match (&self.backbone, self.is_embedded()) {
+            (Some(name), _) => name.clone(),
+            (None, true) => "embedded".to_owned(),
+            (None, false) => bail!("--data {} needs --backbone, e.g. resnet56", self.data),
+        };
+        let (network, config, preprocess, weights_sha256) = if name == "embedded" {
+            let network = embedded::backbone(&device).context("loading the embedded backbone")?;
+            let config = network.config().clone();
+            let sha = embedded::BACKBONE_SHA256.to_owned();
+            (network, config, embedded::PREPROCESS, sha)
+        } else {
+            let path = self.weights.as_ref().with_context(|| {
+                format!("--backbone {name} needs --weights FILE (.th, .pth or .safetensors)")
+            })?;
+            let config = ResNetConfig::named(&name)?;
+            let (network, report) = ResNet::load(&config, path, &device)?;
+            (network, config, Preprocess::IMAGENET, report.sha256)
+        };
+        let point: SplitPoint = match (&self.split, name.as_str()) {
+            (Some(split), _) => split.parse()?,
+            (None, "embedded") => EMBEDDED_SPLIT.parse()?,
+            (None, _) => bail!("--backbone {name} needs --split, e.g. layer1"),
+        };
+        let network = network.fold_batch_norm().valid();
+        let (head, tail) = cut(&network, point)?;
+        let note = BackboneNote {
+            name,
+            split: point.to_string(),
+            weights_sha256,
+        };
+        Ok(Setup {
+            args: self.clone(),
+            network,
+            head,
+            tail,
+            config,
+            point,
+            note,
+            preprocess,
+            backend: *backend,
+            device,
+        })
+    }
+}
+
+impl Setup {
+    /// One part of the picture set; unreadable files are named and left out.
+    pub(crate) fn pictures(&self, part: Part) -> Result<Pictures> {
+        let limit = match part {
+            Part::Train => self.args.train_pictures,
+            Part::Test => self.args.test_pictures,
+        };
+        if self.args.is_embedded() {
+            let (split, count) = match part {
+                Part::Train => (embedded::EmbeddedSplit::Train, embedded::TRAIN_COUNT),
+                Part::Test => (embedded::EmbeddedSplit::Test, embedded::TEST_COUNT),
+            };
+            return Ok(embedded::pictures(split, limit.unwrap_or(count))?);
+        }
+        let source: DataSource = self.args.data.parse()?;
+        let options = LoadOptions {
+            limit,
+            framing: Framing::square(self.args.crop),
+        };
+        let loaded = source.load(part, &options)?;
+        for skipped in &loaded.skipped {
+            eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
+        }
+        if !loaded.skipped.is_empty() {
+            eprintln!("{} pictures could not be read", loaded.skipped.len());
+        }
+        Ok(loaded.pictures)
+    }
+
+    /// Activations at the split point and logits of the unsplit backbone; with `flips` every
+    /// picture is there a second time, mirrored.
+    pub(crate) fn cache(
+        &self,
+        pictures: &Pictures,
+        flips: bool,
+        mut on_batch: impl FnMut(usize),
+    ) -> Result<ActivationCache> {
+        let labels: Vec<i32> = pictures.labels().iter().map(|l| i32::from(*l)).collect();
+        let passes = if flips { 2 } else { 1 };
+        let inputs = (0..passes).flat_map(|pass| {
+            (0..pictures.len())
+                .step_by(BATCH)
+                .map(move |start| (pass == 1, start))
+        });
+        let batches = inputs.map(|(flip, start)| {
+            let range = start..(start + BATCH).min(pictures.len());
+            on_batch(range.len());
+            let input = self.preprocess.input(pictures, range.clone(), &self.device);
+            let input = if flip { input.flip([3]) } else { input };
+            (input, labels[range].to_vec())
+        });
+        Ok(ActivationCache::build(&self.head, &self.tail, batches, CACHE_BYTES)?)
+    }
+
+    /// Classes that the whole backbone gives to pictures.
+    pub(crate) fn predict(&self, pictures: &Pictures) -> Vec<usize> {
+        let mut classes = Vec::with_capacity(pictures.len());
+        for start in (0..pictures.len()).step_by(BATCH) {
+            let range = start..(start + BATCH).min(pictures.len());
+            let input = self.preprocess.input(pictures, range, &self.device);
+            classes.extend(split_backbone::top1(self.network.forward(input)));
+        }
+        classes
+    }
+}

@@ -1,0 +1,371 @@
+//! `train`: rungs at several rates, measured closed loop, beside picture codecs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use burn::module::Module;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use split_backbone::Part;
+use split_bottleneck::{
+    ActivationCache, ActivationShape, Bank, ClassifierDistortion, Objective, Rung, TrainConfig,
+    Training, UnitConfig, WarmStart,
+};
+
+use crate::files::{folder, read, write_whole};
+use crate::report;
+use crate::setup::{Setup, SetupArgs};
+
+/// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
+const FRAME_OVERHEAD_BYTES: f64 = 15.0;
+/// Training pictures whose symbols are counted for the tables.
+const TABLE_PICTURES: usize = 6000;
+/// Time between checkpoints.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
+
+/// Which layout of unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UnitKind {
+    /// The paper's released layout, trained on labels (`paper-unit`).
+    Paper,
+    /// Two convolutions and a residual decoder, trained on the unsplit logits (`unit`).
+    Conv,
+}
+
+impl UnitKind {
+    fn record_kind(self) -> &'static str {
+        match self {
+            Self::Paper => "paper-unit",
+            Self::Conv => "unit",
+        }
+    }
+}
+
+/// Options of `train`.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub(crate) setup: SetupArgs,
+    /// Layouts to train, each at all rates.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "conv,paper")]
+    pub(crate) units: Vec<UnitKind>,
+    /// Frame sizes to aim at, in bytes, highest first; lambda is found by dual ascent.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) target_bytes: Vec<f64>,
+    /// Prices of a kilobit instead of frame sizes, lowest first.
+    #[arg(long, value_delimiter = ',', conflicts_with = "target_bytes")]
+    pub(crate) lambda: Vec<f64>,
+    /// Channels of the latent [default: 8 at 16 channels, 16 at 32 and more].
+    #[arg(long)]
+    pub(crate) latent_channels: Option<usize>,
+    /// Spatial stride of the unit.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) stride: usize,
+    /// Quantizer step.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) step: f32,
+    /// Optimizer steps of the first rung of a layout.
+    #[arg(long, default_value_t = 600)]
+    pub(crate) steps: usize,
+    /// Optimizer steps of each later rung, which starts from its neighbour.
+    #[arg(long, default_value_t = 300)]
+    pub(crate) next_steps: usize,
+    /// Steps of the first rung that only restore the activation.
+    #[arg(long, default_value_t = 150)]
+    pub(crate) warmup_steps: usize,
+    /// Pictures of a step.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) batch_size: usize,
+    /// Peak learning rate of the first rung; later rungs use half.
+    #[arg(long, default_value_t = 4e-3)]
+    pub(crate) learning_rate: f64,
+    /// Leave mirrored pictures out of training.
+    #[arg(long)]
+    pub(crate) no_flips: bool,
+    /// Leave the picture codecs out of the table.
+    #[arg(long)]
+    pub(crate) no_rivals: bool,
+    /// Seed of weights and picture order.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Folder for bank, results and plot.
+    #[arg(long, default_value = "out/train")]
+    pub(crate) out: PathBuf,
+    /// Go on with an interrupted run in the same folder.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Also merge the rows into this record.
+    #[arg(long)]
+    pub(crate) record: Option<PathBuf>,
+}
+
+/// One rung to train.
+struct Plan {
+    kind: UnitKind,
+    name: String,
+    unit: UnitConfig,
+    train: TrainConfig,
+    first: bool,
+}
+
+/// What a trained rung cost.
+pub(crate) struct Trained {
+    pub(crate) rung: Rung,
+    pub(crate) epochs: f64,
+    pub(crate) seconds: f64,
+}
+
+pub(crate) fn run(args: &TrainArgs) -> Result<()> {
+    let started = now();
+    let out = folder(&args.out)?;
+    check_folder(args, &out)?;
+    let setup = args.setup.open()?;
+    let pictures = setup.pictures(Part::Train)?;
+    let bar = bar(pictures.len() * if args.no_flips { 1 } else { 2 }, "activations");
+    let cache = setup.cache(&pictures, !args.no_flips, |n| bar.inc(count(n)))?;
+    bar.finish_and_clear();
+    let stop = stop_flag()?;
+    let mut trained = Vec::new();
+    let mut warm: Option<WarmStart> = None;
+    for plan in plans(args, cache.shape()) {
+        if plan.first {
+            warm = None;
+        }
+        let file = out.join(format!("{}.checkpoint", plan.name));
+        let (rung, weights) = train_rung(&setup, args, &plan, warm.as_ref(), &cache, &file, &stop)?;
+        warm = Some(weights);
+        trained.push(rung);
+    }
+    let rungs = trained.iter().map(|one| one.rung.clone()).collect();
+    let mut bank = Bank::new(setup.note.clone(), rungs)?;
+    write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
+    let train_name = format!(
+        "{} pictures{}",
+        pictures.len(),
+        if args.no_flips { "" } else { ", mirrored too" }
+    );
+    drop((cache, pictures));
+    let document = report::measure(&setup, args, &mut bank, &trained, train_name)?;
+    write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
+    document.save(&out.join("results.json"))?;
+    document.save_csv(&out.join("results.csv"))?;
+    crate::plot::save(&document, &out.join("curve.svg"))?;
+    if let Some(record) = &args.record {
+        document.merge_into(record)?;
+    }
+    report::print_table(&document);
+    println!(
+        "bank, results.json, results.csv and curve.svg are in {} ({:.0} s)",
+        out.display(),
+        started.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Refuses to mix two runs in one folder.
+fn check_folder(args: &TrainArgs, out: &Path) -> Result<()> {
+    let path = out.join("run.json");
+    let mut text = format!("{:#?}\n", RunIdentity(args));
+    text.retain(|c| c != '\r');
+    if args.resume {
+        let old = String::from_utf8(read(&path).with_context(|| {
+            format!("--resume needs a run in {}; leave --resume out to start one", out.display())
+        })?)?;
+        if old != text {
+            bail!(
+                "{} was written by a run with other options; repeat them or use another --out",
+                path.display()
+            );
+        }
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(out)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "checkpoint") {
+            std::fs::remove_file(&path)
+                .with_context(|| format!("removing the old {}", path.display()))?;
+        }
+    }
+    write_whole(&path, text.as_bytes())
+}
+
+/// The options that decide a run's result.
+struct RunIdentity<'a>(&'a TrainArgs);
+
+impl std::fmt::Debug for RunIdentity<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut args = self.0.clone();
+        args.resume = false;
+        args.out = PathBuf::new();
+        args.record = None;
+        args.fmt(f)
+    }
+}
+
+fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
+    let objectives: Vec<Objective> = if !args.lambda.is_empty() {
+        args.lambda.iter().map(|l| Objective::Lambda(*l)).collect()
+    } else {
+        let targets = if args.target_bytes.is_empty() {
+            default_targets(args)
+        } else {
+            args.target_bytes.clone()
+        };
+        targets
+            .iter()
+            .map(|bytes| Objective::TargetBits {
+                bits: (8.0 * (bytes - FRAME_OVERHEAD_BYTES)).max(8.0),
+                start: 0.1,
+            })
+            .collect()
+    };
+    let latent = args.latent_channels.unwrap_or(match shape.channels {
+        0..=16 => 8,
+        _ => 16,
+    });
+    let mut plans = Vec::new();
+    for kind in &args.units {
+        let unit = match kind {
+            UnitKind::Paper => UnitConfig::paper(shape, latent, args.stride, args.step),
+            UnitKind::Conv => UnitConfig::conv(shape, latent, args.stride, args.step),
+        };
+        for (index, objective) in objectives.iter().enumerate() {
+            let first = index == 0;
+            plans.push(Plan {
+                kind: *kind,
+                name: format!("{}-{}", kind.record_kind(), index + 1),
+                unit: unit.clone(),
+                first,
+                train: TrainConfig {
+                    steps: if first { args.steps } else { args.next_steps },
+                    warmup_steps: if first { args.warmup_steps } else { 0 },
+                    batch_size: args.batch_size,
+                    learning_rate: args.learning_rate * if first { 1.0 } else { 0.5 },
+                    rate_learning_rate: 0.02,
+                    objective: *objective,
+                    // Each rung draws an order of its own.
+                    seed: args.seed.wrapping_mul(1000).wrapping_add(count(index)),
+                },
+            });
+        }
+    }
+    plans
+}
+
+fn default_targets(args: &TrainArgs) -> Vec<f64> {
+    if args.setup.is_embedded() {
+        vec![400.0, 250.0, 150.0, 90.0]
+    } else {
+        vec![360.0, 280.0, 220.0, 170.0, 120.0]
+    }
+}
+
+fn train_rung(
+    setup: &Setup,
+    args: &TrainArgs,
+    plan: &Plan,
+    warm: Option<&WarmStart>,
+    cache: &ActivationCache,
+    file: &Path,
+    stop: &AtomicBool,
+) -> Result<(Trained, WarmStart)> {
+    let device = setup.device.clone().autodiff();
+    let mut training = if args.resume && file.exists() {
+        Training::resume(&read(file)?, &plan.unit, &plan.train, cache, &device)
+            .with_context(|| format!("resuming from {}", file.display()))?
+    } else {
+        Training::start(&plan.unit, &plan.train, warm, cache, &device)?
+    };
+    let tail = setup.tail.clone().train();
+    let distortion = match plan.kind {
+        UnitKind::Paper => ClassifierDistortion::supervised(tail),
+        UnitKind::Conv => ClassifierDistortion::unsupervised(tail),
+    };
+    let bar = bar(plan.train.steps, &plan.name);
+    bar.set_position(count(training.step_count()));
+    let started = now();
+    let mut saved = now();
+    while !training.is_done() {
+        let report = training.advance(cache, &distortion).with_context(|| {
+            format!("training {}; its last checkpoint is {}", plan.name, file.display())
+        })?;
+        bar.set_position(count(report.step));
+        if report.step % 10 == 0 {
+            bar.set_message(format!(
+                "distortion {:.4} bytes {:.0} lambda {:.2e}",
+                report.distortion,
+                report.bits / 8.0 + FRAME_OVERHEAD_BYTES,
+                report.lambda
+            ));
+        }
+        let stopping = stop.load(Ordering::Relaxed);
+        if stopping || saved.elapsed() > CHECKPOINT_EVERY {
+            write_whole(file, &training.to_checkpoint()?)?;
+            saved = now();
+        }
+        if stopping {
+            bar.abandon();
+            bail!(
+                "stopped at step {} of {}; go on with the same command and --resume",
+                training.step_count(),
+                plan.name
+            );
+        }
+    }
+    write_whole(file, &training.to_checkpoint()?)?;
+    bar.finish_and_clear();
+    let rung = Rung::from_training(
+        &plan.name,
+        plan.kind.record_kind(),
+        &plan.unit,
+        &training,
+        cache,
+        TABLE_PICTURES,
+        &setup.device,
+    )?;
+    let pictures = f64::from(u32::try_from(plan.train.steps * plan.train.batch_size)?);
+    let trained = Trained {
+        rung,
+        epochs: pictures / f64::from(u32::try_from(cache.len())?),
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    Ok((trained, training.weights()))
+}
+
+/// Sets a flag on Ctrl-C; a second Ctrl-C ends at once.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nwriting a checkpoint; press Ctrl-C again to end without");
+    })
+    .context("listening for Ctrl-C")?;
+    Ok(stop)
+}
+
+pub(crate) fn bar(length: usize, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{prefix:14} {bar:30} {pos}/{len} {elapsed_precise} ETA {eta_precise} {msg}",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(count(length))
+        .with_style(style)
+        .with_prefix(what.to_owned())
+}
+
+pub(crate) fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::disallowed_methods, reason = "programs may read the clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,420 @@
+//! Markdown of a rate-accuracy document.
+
+use std::fmt::Write as _;
+
+use crate::{Curve, CurveError, Point, RaDocument, Row, bd_rate};
+
+/// Kinds that send the picture itself; they stand beside ours as columns and curves.
+const PICTURE_KINDS: [&str; 3] = ["webp", "jpeg", "png"];
+
+/// Kinds with one row, shown below the others.
+const SINGLE_KINDS: [&str; 3] = ["unsplit", "device-only", "raw"];
+
+/// Rows of coded activations in the short table; with unsplit and device-only it stays near a dozen.
+const SHORT_ROWS: usize = 9;
+
+/// Losses against the unsplit network at which bytes are compared, points.
+const LOSSES: [f64; 5] = [1.0, 3.0, 5.0, 6.4, 10.0];
+
+/// What a newcomer reads: a dozen rows, bytes at equal loss, differences in rate.
+#[must_use]
+pub fn short_table(document: &RaDocument) -> String {
+    let coded = thinned(document);
+    let single = means_where(document, |row| {
+        ["unsplit", "device-only"].contains(&row.kind.as_str())
+    });
+    let rows: Vec<Row> = coded.into_iter().chain(single).collect();
+    whole(document, &rows)
+}
+
+/// Every row of the document, means over seeds.
+#[must_use]
+pub fn full_table(document: &RaDocument) -> String {
+    whole(document, &document.means())
+}
+
+fn whole(document: &RaDocument, rows: &[Row]) -> String {
+    let parts = [
+        caption(document),
+        row_table(document, rows),
+        loss_table(document),
+        bd_lines(document),
+    ];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("\n")
+}
+
+fn caption(document: &RaDocument) -> String {
+    let (backbone, data) = (&document.backbone, &document.data);
+    format!(
+        "{} cut at {}, {} ({} test pictures); unsplit {} {}, {} MACs. `{}`, commit {}, {}.\n",
+        backbone.name,
+        backbone.split,
+        data.name,
+        data.test,
+        accuracy(document, backbone.value),
+        metric_name(document),
+        millions(backbone.macs),
+        document.command,
+        document.git,
+        document.machine.cpu,
+    )
+}
+
+fn row_table(document: &RaDocument, rows: &[Row]) -> String {
+    let rivals: Vec<(&str, Option<Curve>)> = ["webp", "jpeg"]
+        .into_iter()
+        .map(|kind| (kind, Curve::new(&document.points_of(kind), 2).ok()))
+        .filter(|(_, curve)| curve.is_some())
+        .collect();
+    let mut out = format!(
+        "| name | kind | bytes | payload | bpp | {} | loss | device MACs | share | unit params |",
+        metric_name(document)
+    );
+    for (kind, _) in &rivals {
+        let _ = write!(out, " {kind} bytes there |");
+    }
+    out.push_str("\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|");
+    out.push_str(&"--:|".repeat(rivals.len()));
+    out.push('\n');
+    for row in rows {
+        let _ = write!(
+            out,
+            "| {} | {} | {} | {} | {:.3} | {} | {} | {} | {} | {} |",
+            row.name,
+            row.kind,
+            bytes(row.bytes),
+            row.bytes_payload.map_or_else(dash, bytes),
+            row.bpp,
+            accuracy(document, row.value),
+            points(document, document.backbone.value - row.value),
+            row.device_macs.map_or_else(dash, millions),
+            row.device_macs
+                .map_or_else(dash, |macs| share(macs, document.backbone.macs)),
+            row.unit_params
+                .map_or_else(dash, |count| format!("{count:.0}")),
+        );
+        let picture = PICTURE_KINDS.contains(&row.kind.as_str());
+        for (_, curve) in &rivals {
+            let there = curve.as_ref().filter(|_| !picture);
+            let _ = write!(
+                out,
+                " {} |",
+                there.map_or_else(dash, |c| needed(c, row.value))
+            );
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Bytes at fixed losses, one line a curve.
+fn loss_table(document: &RaDocument) -> String {
+    let mut lines = String::new();
+    for (name, points) in curves(document) {
+        let Ok(curve) = Curve::new(&points, 2) else {
+            continue;
+        };
+        let _ = write!(lines, "| {name} |");
+        for loss in LOSSES {
+            let value = document.backbone.value - loss * document.backbone.points();
+            let _ = write!(lines, " {} |", needed(&curve, value));
+        }
+        lines.push('\n');
+    }
+    if lines.is_empty() {
+        return lines;
+    }
+    let heads = LOSSES.map(|loss| format!(" {loss} points |")).concat();
+    let rule = "--:|".repeat(LOSSES.len());
+    format!("| bytes at a loss of |{heads}\n|---|{rule}\n{lines}")
+}
+
+/// Mean difference in bytes at equal accuracy, our kinds against the picture codecs.
+fn bd_lines(document: &RaDocument) -> String {
+    let (rivals, ours): (Vec<_>, Vec<_>) = curves(document)
+        .into_iter()
+        .partition(|(name, _)| PICTURE_KINDS.iter().any(|kind| name.starts_with(kind)));
+    let mut out = String::new();
+    for (name, points) in &ours {
+        let against: Vec<String> = rivals
+            .iter()
+            .map(
+                |(rival, theirs)| match bd_rate(points, theirs, document.backbone.points()) {
+                    Ok(bd) => format!(
+                        "{:+.1} % against {rival} ({} to {})",
+                        bd.percent,
+                        accuracy(document, bd.value_min),
+                        accuracy(document, bd.value_max),
+                    ),
+                    Err(error @ CurveError::TooFew { .. }) => format!("{rival}: {error}"),
+                    Err(error) => format!("{error} with {rival}"),
+                },
+            )
+            .collect();
+        if points.len() > 1 && !against.is_empty() {
+            let _ = writeln!(out, "- BD-rate of {name}: {}.", against.join(", "));
+        }
+    }
+    out
+}
+
+/// All curves of a document: ours first, then picture codecs, these also without fixed headers.
+fn curves(document: &RaDocument) -> Vec<(String, Vec<Point>)> {
+    let mut found: Vec<(String, Vec<Point>)> = coded_kinds(document)
+        .into_iter()
+        .map(|kind| {
+            let points = document.points_of(&kind);
+            (kind, points)
+        })
+        .collect();
+    for kind in PICTURE_KINDS {
+        let rows = means_where(document, |row| row.kind == kind);
+        found.push((kind.to_owned(), document.points_of(kind)));
+        let bare: Vec<Point> = rows
+            .iter()
+            .filter_map(|row| {
+                row.bytes_payload.map(|bytes| Point {
+                    bytes,
+                    value: row.value,
+                })
+            })
+            .collect();
+        found.push((format!("{kind} without headers"), bare));
+    }
+    found.retain(|(_, points)| !points.is_empty());
+    found
+}
+
+/// Kinds of coded activations, `unit` first, then the paper's, then the rest as they come.
+fn coded_kinds(document: &RaDocument) -> Vec<String> {
+    let mut kinds: Vec<String> = Vec::new();
+    for row in &document.rows {
+        let other =
+            PICTURE_KINDS.contains(&row.kind.as_str()) || SINGLE_KINDS.contains(&row.kind.as_str());
+        if !other && !kinds.contains(&row.kind) {
+            kinds.push(row.kind.clone());
+        }
+    }
+    kinds.sort_by_key(|kind| match kind.as_str() {
+        "unit" => 0,
+        "paper-unit" => 1,
+        _ => 2,
+    });
+    kinds
+}
+
+/// At most [`SHORT_ROWS`] rows of coded activations: each kind gets its turn, and within a kind the
+/// rows are spread evenly from cheapest to dearest.
+fn thinned(document: &RaDocument) -> Vec<Row> {
+    let groups: Vec<Vec<Row>> = coded_kinds(document)
+        .iter()
+        .map(|kind| {
+            let mut rows = means_where(document, |row| row.kind == *kind);
+            rows.sort_by(|a, b| a.bytes.total_cmp(&b.bytes));
+            rows
+        })
+        .collect();
+    let mut allotted = vec![0; groups.len()];
+    let mut left = SHORT_ROWS;
+    loop {
+        let before = left;
+        for (count, group) in allotted.iter_mut().zip(&groups) {
+            if left > 0 && *count < group.len() {
+                *count += 1;
+                left -= 1;
+            }
+        }
+        if left == before {
+            break;
+        }
+    }
+    groups
+        .iter()
+        .zip(allotted)
+        .flat_map(|(rows, count)| spread(rows, count))
+        .collect()
+}
+
+/// `count` of `rows`, both ends among them where there are two.
+fn spread(rows: &[Row], count: usize) -> Vec<Row> {
+    let gaps = count.saturating_sub(1).max(1);
+    (0..count)
+        .map(|i| rows[i * (rows.len() - 1) / gaps].clone())
+        .collect()
+}
+
+fn means_where(document: &RaDocument, keep: impl Fn(&Row) -> bool) -> Vec<Row> {
+    document
+        .means()
+        .into_iter()
+        .filter(|row| keep(row))
+        .collect()
+}
+
+/// Bytes that a curve needs; `<=` where even its cheapest point is better than asked.
+fn needed(curve: &Curve, value: f64) -> String {
+    if value < curve.value_min() {
+        return curve
+            .bytes_at(curve.value_min())
+            .map_or_else(dash, |least| format!("<= {}", bytes(least)));
+    }
+    curve.bytes_at(value).map_or_else(dash, bytes)
+}
+
+fn metric_name(document: &RaDocument) -> &'static str {
+    if document.backbone.metric == "map" {
+        "mAP"
+    } else {
+        "top-1 %"
+    }
+}
+
+fn accuracy(document: &RaDocument, value: f64) -> String {
+    if document.backbone.metric == "map" {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+fn points(document: &RaDocument, difference: f64) -> String {
+    format!("{:.2}", difference / document.backbone.points())
+}
+
+fn bytes(count: f64) -> String {
+    if count < 1000.0 {
+        format!("{count:.1}")
+    } else {
+        format!("{count:.0}")
+    }
+}
+
+fn millions(macs: f64) -> String {
+    if macs < 1e5 {
+        format!("{:.3} M", macs / 1e6)
+    } else {
+        format!("{:.1} M", macs / 1e6)
+    }
+}
+
+fn share(part: f64, all: f64) -> String {
+    if all > 0.0 {
+        format!("{:.0} %", 100.0 * part / all)
+    } else {
+        dash()
+    }
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Twelve units and two codecs; units need half of WebP's bytes at every accuracy.
+    pub(crate) fn document() -> RaDocument {
+        let mut rows = Vec::new();
+        for i in 0..12 {
+            rows.push(row(&format!("u{i}"), "unit", i, 0.5));
+            rows.push(row(&format!("webp-{i}"), "webp", i, 1.0));
+            rows.push(row(&format!("jpeg-{i}"), "jpeg", i, 2.0));
+        }
+        rows.push(
+            json!({"name": "device-only", "kind": "device-only", "bytes": 1.0, "bpp": 8.0 / 1024.0,
+            "value": 93.0, "n": 4000, "device_macs": 125.5e6}),
+        );
+        let document = json!({
+            "schema": "split-ra/1", "command": "cargo xtask train", "git": "abc", "date": "2026-11-23",
+            "machine": {"cpu": "cpu", "cores": 2, "os": "linux"},
+            "versions": {"burn": "0.22.1", "backend": "flex"}, "seed": 1,
+            "data": {"name": "cifar10", "train": 12000, "test": 4000, "sha256": "00"},
+            "backbone": {"name": "resnet56", "split": "layer1", "weights_sha256": "00",
+                "macs": 125.5e6, "params": 853_018.0, "metric": "top1", "value": 93.0},
+            "rows": rows,
+        });
+        RaDocument::parse(&document.to_string()).unwrap()
+    }
+
+    fn row(name: &str, kind: &str, i: i32, scale: f64) -> serde_json::Value {
+        let bytes = scale * 100.0 * 1.2_f64.powi(i);
+        json!({"name": name, "kind": kind, "bytes": bytes, "bytes_payload": bytes - 20.0,
+            "bpp": bytes * 8.0 / 1024.0, "value": 81.0 + f64::from(i), "n": 4000})
+    }
+
+    #[test]
+    fn short_table_stays_near_a_dozen_rows_and_keeps_both_ends() {
+        let text = short_table(&document());
+        let rows: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains(" | unit |"))
+            .collect();
+        assert_eq!(rows.len(), SHORT_ROWS);
+        assert!(rows[0].starts_with("| u0 |"), "{text}");
+        assert!(rows[SHORT_ROWS - 1].starts_with("| u11 |"), "{text}");
+        assert!(text.contains("| device-only |"), "{text}");
+    }
+
+    #[test]
+    fn rivals_bytes_at_equal_accuracy_stand_beside_ours() {
+        let text = short_table(&document());
+        let first = text
+            .lines()
+            .find(|line| line.starts_with("| u0 |"))
+            .unwrap();
+        assert!(first.ends_with(" 100.0 | 200.0 |"), "{first}");
+        assert!(first.contains("| 81.00 | 12.00 |"), "{first}");
+    }
+
+    #[test]
+    fn bytes_at_a_loss_are_read_off_the_curve() {
+        let text = full_table(&document());
+        let webp = text
+            .lines()
+            .find(|line| line.starts_with("| webp | "))
+            .unwrap();
+        assert!(webp.starts_with("| webp | 743.0 | 516.0 |"), "{webp}");
+    }
+
+    #[test]
+    fn difference_in_rate_is_printed_with_its_interval() {
+        let text = short_table(&document());
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("- BD-rate of unit"))
+            .unwrap();
+        assert!(
+            line.contains("-50.0 % against webp (81.00 to 92.00)"),
+            "{line}"
+        );
+        assert!(
+            line.contains("-75.0 % against jpeg (81.00 to 92.00)"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn full_table_shows_every_row() {
+        let document = document();
+        let text = full_table(&document);
+        for row in &document.rows {
+            assert!(
+                text.contains(&format!("| {} | {} |", row.name, row.kind)),
+                "{}",
+                row.name
+            );
+        }
+    }
+
+    #[test]
+    fn spread_keeps_the_order_without_repeats() {
+        let rows = means_where(&document(), |row| row.kind == "unit");
+        let names: Vec<String> = spread(&rows, 5).into_iter().map(|row| row.name).collect();
+        assert_eq!(names, ["u0", "u2", "u5", "u8", "u11"]);
+        assert_eq!(spread(&rows, 1).len(), 1);
+    }
+}
