@@ -5,7 +5,7 @@ use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use burn::module::AutodiffModule;
+use burn::module::Module;
 use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 use split_backbone::embedded::{self, BackboneTraining, EmbeddedSplit};

@@ -2,9 +2,12 @@
 
 mod cut;
 mod data;
+pub mod embedded;
 mod ops;
 mod profile;
 mod resnet;
+#[cfg(feature = "rivals")]
+pub mod rivals;
 mod weights;
 
 pub use self::cut::{CutError, ResNetHead, ResNetTail, SplitPoint, cut};

@@ -57,7 +57,7 @@ struct Skin {
 
 fn skin(model: &mut Model, draw: &mut Draw) -> Skin {
     let fur = coat(draw);
-    let shade = draw.within(0.3, 1.5);
+    let shade = if draw.chance(0.5) { draw.within(0.25, 0.6) } else { draw.within(0.9, 1.8) };
     let coat = model.material(fur);
     let dark = model.material(Material::plain([0.02, 0.018, 0.015], 0.5, draw));
     let extra = Material { base: scale(fur.base, shade), pattern: Pattern::Plain, ..fur };
@@ -166,8 +166,8 @@ pub(super) fn cat(draw: &mut Draw) -> Model {
         leg_thickness: 0.06 * plump,
         neck: [draw.within(0.1, 0.22), draw.within(0.08, 0.24), 0.0],
         neck_thickness: 0.13,
-        head: draw.within(0.19, 0.25),
-        snout: draw.within(0.0, 0.06),
+        head: draw.within(0.23, 0.29),
+        snout: draw.within(0.0, 0.05),
         sits: 0.3,
     };
     let head = build_body(&mut model, &plan, &skin, draw);
@@ -175,13 +175,13 @@ pub(super) fn cat(draw: &mut Draw) -> Model {
     let r = plan.head;
     for side in [-1.0, 1.0] {
         let root = add(head, [-r * 0.05, r * 0.7, side * r * 0.52]);
-        let tip = add(root, [draw.within(-0.1, 0.1) * r, r * draw.within(0.6, 0.85), side * r * 0.2]);
-        model.limb(root, tip, [r * 0.36, r * 0.05], skin.coat);
+        let tip = add(root, [draw.within(-0.1, 0.1) * r, r * draw.within(0.7, 1.0), side * r * 0.2]);
+        model.limb(root, tip, [r * 0.42, r * 0.05], skin.coat);
     }
     let root = [-plan.body[0] * 0.95, plan.leg + plan.body[1], 0.0];
-    let (up, out) = (draw.within(-0.1, 0.28), draw.within(-0.1, 0.1));
+    let (up, out) = (draw.within(0.05, 0.3), draw.within(-0.1, 0.1));
     let bends = [[-0.17, up * 0.3, out], [-0.14, up, out], [-0.06, up * 1.2 + 0.05, out], [0.06, 0.14, 0.0]];
-    build_tail(&mut model, root, &bends, [0.055, 0.04], skin.coat);
+    build_tail(&mut model, root, &bends, [0.06, 0.045], skin.coat);
     model
 }
 
@@ -195,8 +195,8 @@ pub(super) fn dog(draw: &mut Draw) -> Model {
         leg_thickness: 0.065 * plump,
         neck: [draw.within(0.12, 0.26), draw.within(0.12, 0.3), 0.0],
         neck_thickness: 0.14,
-        head: draw.within(0.18, 0.23),
-        snout: draw.within(0.1, 0.22),
+        head: draw.within(0.2, 0.25),
+        snout: draw.within(0.16, 0.28),
         sits: 0.25,
     };
     let head = build_body(&mut model, &plan, &skin, draw);
@@ -205,7 +205,7 @@ pub(super) fn dog(draw: &mut Draw) -> Model {
     let droop = draw.within(0.6, 1.0);
     for side in [-1.0, 1.0] {
         let root = add(head, [-r * 0.15, r * 0.2, side * r * 0.95]);
-        let radii = [r * 0.36, r * 0.68 * droop, r * 0.16];
+        let radii = [r * 0.42, r * 0.85 * droop, r * 0.2];
         model.turned(Shape::Ball, root, radii, &rotate_x(0.03 * side), skin.extra);
     }
     let root = [-plan.body[0] * 0.95, plan.leg + plan.body[1] * 1.1, 0.0];
@@ -218,15 +218,15 @@ pub(super) fn dog(draw: &mut Draw) -> Model {
 pub(super) fn horse(draw: &mut Draw) -> Model {
     let mut model = Model::default();
     let skin = skin(&mut model, draw);
-    let grazing = draw.chance(0.25);
+    let grazing = draw.chance(0.15);
     let plan = Plan {
-        body: [draw.within(0.52, 0.6), draw.within(0.21, 0.26), draw.within(0.17, 0.21)],
-        leg: draw.within(0.52, 0.68),
+        body: [draw.within(0.52, 0.6), draw.within(0.24, 0.29), draw.within(0.19, 0.23)],
+        leg: draw.within(0.52, 0.66),
         leg_thickness: draw.within(0.055, 0.075),
         neck: if grazing { [0.4, -0.4, 0.0] } else { [draw.within(0.26, 0.4), draw.within(0.3, 0.46), 0.0] },
-        neck_thickness: draw.within(0.11, 0.14),
-        head: draw.within(0.125, 0.15),
-        snout: draw.within(0.2, 0.27),
+        neck_thickness: draw.within(0.13, 0.16),
+        head: draw.within(0.14, 0.17),
+        snout: draw.within(0.26, 0.33),
         sits: 0.0,
     };
     let head = build_body(&mut model, &plan, &skin, draw);
@@ -240,18 +240,18 @@ pub(super) fn horse(draw: &mut Draw) -> Model {
     let (behind, root) = ([-plan.neck_thickness, 0.04, 0.0], scale(plan.neck, -1.0));
     for t in [0.0, 0.25, 0.5, 0.75] {
         let at = add(add(head, scale(root, t)), behind);
-        model.ball(at, [0.09, 0.13, 0.06], mane);
+        model.ball(at, [0.11, 0.15, 0.08], mane);
     }
     let root = [-plan.body[0] * 1.05, plan.leg + plan.body[1] * 1.1, 0.0];
     let bends = [[-0.12, -0.06, 0.0], [-0.05, -0.22, 0.0], [0.0, -0.25, draw.within(-0.05, 0.05)]];
-    build_tail(&mut model, root, &bends, [0.06, 0.075], mane);
+    build_tail(&mut model, root, &bends, [0.07, 0.1], mane);
     model
 }
 
 pub(super) fn deer(draw: &mut Draw) -> Model {
     let mut model = Model::default();
     let skin = skin(&mut model, draw);
-    let grazing = draw.chance(0.2);
+    let grazing = draw.chance(0.12);
     let plan = Plan {
         body: [draw.within(0.46, 0.56), draw.within(0.18, 0.22), draw.within(0.14, 0.18)],
         leg: draw.within(0.5, 0.66),
@@ -270,7 +270,7 @@ pub(super) fn deer(draw: &mut Draw) -> Model {
         let tip = add(root, [-r * 0.4, r * 0.5, side * r * 1.1]);
         model.limb(root, tip, [r * 0.4, r * 0.1], skin.coat);
     }
-    if draw.chance(0.75) {
+    if draw.chance(0.9) {
         let bone = model.material(Material::plain([0.38, 0.3, 0.2], 0.2, draw));
         build_antlers(&mut model, head, r, bone, draw);
     }
@@ -281,18 +281,18 @@ pub(super) fn deer(draw: &mut Draw) -> Model {
 }
 
 fn build_antlers(model: &mut Model, head: Vec3, r: f32, bone: usize, draw: &mut Draw) {
-    let (height, lean) = (draw.within(0.28, 0.48), draw.within(-0.2, 0.06));
+    let (height, lean) = (draw.within(0.36, 0.55), draw.within(-0.2, 0.06));
     for side in [-1.0, 1.0] {
         let root = add(head, [-r * 0.1, r * 0.8, side * r * 0.4]);
         let tip = add(root, [lean, height, side * height * 0.5]);
         let bow = add(mix(root, tip, 0.5), [-0.06, 0.0, side * 0.08]);
-        model.limb(root, bow, [0.035, 0.03], bone);
-        model.limb(bow, tip, [0.03, 0.02], bone);
+        model.limb(root, bow, [0.045, 0.04], bone);
+        model.limb(bow, tip, [0.04, 0.028], bone);
         for t in [0.25, 0.9] {
             let fork = mix(root, bow, t);
-            model.limb(fork, add(fork, [0.13, 0.13, side * 0.02]), [0.026, 0.016], bone);
+            model.limb(fork, add(fork, [0.17, 0.15, side * 0.02]), [0.036, 0.024], bone);
         }
-        model.limb(mix(bow, tip, 0.4), add(mix(bow, tip, 0.4), [-0.1, 0.13, 0.0]), [0.025, 0.016], bone);
+        model.limb(mix(bow, tip, 0.4), add(mix(bow, tip, 0.4), [-0.12, 0.16, 0.0]), [0.036, 0.024], bone);
     }
 }
 

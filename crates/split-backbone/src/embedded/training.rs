@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use burn::module::AutodiffModule;
+use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -10,7 +10,6 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 use thiserror::Error;
 
-use super::SIDE;
 use crate::data::{Pictures, Preprocess, top1};
 use crate::resnet::{ConfigError, ResNet, ResNetConfig, StemConfig};
 
@@ -149,7 +148,7 @@ pub fn train_backbone(
             return Err(TrainBackboneError::NotFinite { step: step + 1, loss: value, learning_rate });
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        network = optimizer.step(learning_rate.into(), network, gradients);
+        network = optimizer.step(learning_rate, network, gradients);
         let done = step + 1;
         let progress = BackboneProgress {
             step: done,
