@@ -88,11 +88,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
             numbers.top1
         );
         if let Some(out) = &args.predictions {
-            let lines: String = result
-                .predictions
-                .iter()
-                .map(|c| format!("{c}\n"))
-                .collect();
+            let lines: String = result.predictions.iter().map(|c| format!("{c}\n")).collect();
             let file = folder(out)?.join(format!("{}.txt", bank.rungs()[rung].name));
             write_whole(&file, lines.as_bytes())?;
         }
@@ -218,14 +214,11 @@ fn frame_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let entries =
-                std::fs::read_dir(path).with_context(|| format!("listing {}", path.display()))?;
+            let entries = std::fs::read_dir(path)
+                .with_context(|| format!("listing {}", path.display()))?;
             for entry in entries {
                 let file = entry?.path();
-                if file
-                    .extension()
-                    .is_some_and(|extension| extension == "frame")
-                {
+                if file.extension().is_some_and(|extension| extension == "frame") {
                     files.push(file);
                 }
             }

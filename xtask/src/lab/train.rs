@@ -126,10 +126,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     check_folder(args, &out)?;
     let setup = args.setup.open()?;
     let pictures = setup.pictures(Part::Train)?;
-    let bar = bar(
-        pictures.len() * if args.no_flips { 1 } else { 2 },
-        "activations",
-    );
+    let bar = bar(pictures.len() * if args.no_flips { 1 } else { 2 }, "activations");
     let cache = setup.cache(&pictures, !args.no_flips, |n| bar.inc(count(n)))?;
     bar.finish_and_clear();
     let stop = stop_flag()?;
@@ -177,10 +174,7 @@ fn check_folder(args: &TrainArgs, out: &Path) -> Result<()> {
     text.retain(|c| c != '\r');
     if args.resume {
         let old = String::from_utf8(read(&path).with_context(|| {
-            format!(
-                "--resume needs a run in {}; leave --resume out to start one",
-                out.display()
-            )
+            format!("--resume needs a run in {}; leave --resume out to start one", out.display())
         })?)?;
         if old != text {
             bail!(
@@ -298,11 +292,7 @@ fn train_rung(
     let mut saved = now();
     while !training.is_done() {
         let report = training.advance(cache, &distortion).with_context(|| {
-            format!(
-                "training {}; its last checkpoint is {}",
-                plan.name,
-                file.display()
-            )
+            format!("training {}; its last checkpoint is {}", plan.name, file.display())
         })?;
         bar.set_position(count(report.step));
         if report.step % 10 == 0 {
