@@ -25,9 +25,11 @@
 //! - a drain ends, and so does a connection whose peer is silent, slow or reads nothing.
 
 mod proto;
+mod resilience;
 mod serving;
 mod time;
 
 pub use proto::*;
+pub use resilience::*;
 pub use serving::*;
 pub use time::Time;
