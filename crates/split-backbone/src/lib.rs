@@ -2,9 +2,12 @@
 
 mod cut;
 mod data;
+pub mod embedded;
 mod ops;
 mod profile;
 mod resnet;
+#[cfg(feature = "rivals")]
+pub mod rivals;
 mod weights;
 
 pub use self::cut::{CutError, ResNetHead, ResNetTail, SplitPoint, cut};
@@ -17,7 +20,7 @@ pub use self::resnet::{
     BlockKind, ConfigError, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_STAGES, ResNet,
     ResNetConfig, ShortcutKind, StageConfig, StemConfig,
 };
-pub use split_bottleneck::{Head, Tail};
 pub use self::weights::{
     MAX_WEIGHTS_BYTES, ShapeDifference, WeightsError, WeightsReport, file_sha256,
 };
+pub use split_bottleneck::{Head, Tail};

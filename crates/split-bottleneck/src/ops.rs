@@ -10,18 +10,24 @@
 #[cfg(feature = "flex")]
 mod dense;
 #[cfg(feature = "flex")]
+mod depthwise;
+#[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "flex")]
 mod geometry;
 #[cfg(feature = "flex")]
+mod panels;
+#[cfg(feature = "flex")]
 mod planes;
+#[cfg(feature = "flex")]
+mod threads;
 #[cfg(feature = "flex")]
 mod tile;
 #[cfg(feature = "flex")]
 mod weight_gradient;
 
-use burn::tensor::module::conv2d as burn_conv2d;
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::module::{conv_transpose2d as burn_conv_transpose2d, conv2d as burn_conv2d};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Tensor, activation::relu};
 
 /// Two-dimensional convolution, as [`burn::tensor::module::conv2d`] with one stride and one
@@ -117,9 +123,13 @@ fn fused(
             weight,
             bias,
             residual,
+        };
+        let plan = flex::Plan {
+            geometry,
+            direction: flex::Direction::Forward,
             relu: with_relu,
         };
-        return flex::convolve(&geometry, operands);
+        return flex::convolve(plan, operands);
     }
     let ConvSpec {
         stride,
@@ -165,16 +175,8 @@ fn fast(
     let fits = !numbers.contains(&0)
         && group_in * groups == channels_in
         && channels_out % groups == 0
-        && padding < kernel_height.min(kernel_width)
         && bias.is_none_or(|bias| bias.dims() == [channels_out]);
-    // A panel of eight output channels would be mostly empty.
-    let worth = fits && (groups == 1 || channels_out / groups >= 4);
-    let ours = worth
-        && flex::handles(x)
-        && flex::handles(weight)
-        && bias.is_none_or(flex::handles)
-        && residual.is_none_or(flex::handles);
-    if !ours {
+    if !fits {
         return None;
     }
     let geometry = geometry::ConvGeometry {
@@ -187,11 +189,145 @@ fn fast(
         padding,
         groups,
     };
-    let [rows, columns] = geometry.output()?;
+    let ours = worth(&geometry)
+        && flex::handles(x)
+        && flex::handles(weight)
+        && bias.is_none_or(flex::handles)
+        && residual.is_none_or(flex::handles);
+    if !ours {
+        return None;
+    }
+    let [rows, columns] = geometry.output();
     let shape = [batch, channels_out, rows, columns];
     residual
         .is_none_or(|residual| residual.dims() == shape)
         .then_some(geometry)
+}
+
+/// Whether our kernels can compute this geometry and are the faster ones.
+#[cfg(feature = "flex")]
+fn worth(geometry: &geometry::ConvGeometry) -> bool {
+    let [group_in, group_out] = geometry.group_channels();
+    let [kernel_height, kernel_width] = geometry.kernel;
+    // Panels of eight channels would be mostly empty for narrow groups.
+    let wide = geometry.groups == 1 || group_in.min(group_out) >= 4;
+    geometry.padding < kernel_height.min(kernel_width)
+        && geometry.fits()
+        && (wide || geometry.is_depthwise())
+}
+
+/// Stride, padding and groups of a transposed convolution, as in Burn and PyTorch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvTransposeSpec {
+    /// Distance of two inputs in output pixels.
+    pub stride: usize,
+    /// Output pixels cut off on each side.
+    pub padding: usize,
+    /// Output pixels added at the bottom and on the right.
+    pub padding_out: usize,
+    /// Independent groups of channels.
+    pub groups: usize,
+}
+
+/// Two-dimensional transposed convolution, as [`burn::tensor::module::conv_transpose2d`].
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels_in, height, width]`
+/// - `weight`: `[channels_in, channels_out / groups, kernel_height, kernel_width]`
+/// - `bias`: `[channels_out]`
+///
+/// # Panics
+///
+/// As Burn's transposed convolution, where the shapes do not fit together.
+pub fn conv_transpose2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    spec: ConvTransposeSpec,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if let Some(geometry) = fast_transpose(&x, &weight, bias.as_ref(), spec) {
+        let operands = flex::Operands {
+            x,
+            weight,
+            bias,
+            residual: None,
+        };
+        let plan = flex::Plan {
+            geometry,
+            direction: flex::Direction::Adjoint,
+            relu: false,
+        };
+        return flex::convolve(plan, operands);
+    }
+    let ConvTransposeSpec {
+        stride,
+        padding,
+        padding_out,
+        groups,
+    } = spec;
+    let options =
+        ConvTransposeOptions::new([stride; 2], [padding; 2], [padding_out; 2], [1, 1], groups);
+    burn_conv_transpose2d(x, weight, bias, options)
+}
+
+/// The geometry of the convolution whose adjoint this is, where our kernels are to be used.
+#[cfg(feature = "flex")]
+fn fast_transpose(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    spec: ConvTransposeSpec,
+) -> Option<geometry::ConvGeometry> {
+    let [batch, channels_in, height, width] = x.dims();
+    let [rows, group_out, kernel_height, kernel_width] = weight.dims();
+    let ConvTransposeSpec {
+        stride,
+        padding,
+        padding_out,
+        groups,
+    } = spec;
+    let numbers = [
+        batch,
+        channels_in,
+        height,
+        width,
+        group_out,
+        kernel_height,
+        kernel_width,
+        stride,
+        groups,
+    ];
+    let fits = !numbers.contains(&0)
+        && rows == channels_in
+        && channels_in % groups == 0
+        && padding_out < stride
+        && stride <= kernel_height.min(kernel_width)
+        && bias.is_none_or(|bias| bias.dims() == [group_out * groups]);
+    if !fits {
+        return None;
+    }
+    let length = |length: usize, kernel: usize| {
+        ((length - 1) * stride + kernel + padding_out).checked_sub(2 * padding)
+    };
+    let geometry = geometry::ConvGeometry {
+        batch,
+        channels_in: group_out * groups,
+        channels_out: channels_in,
+        input: [length(height, kernel_height)?, length(width, kernel_width)?],
+        kernel: [kernel_height, kernel_width],
+        stride,
+        padding,
+        groups,
+    };
+    let ours = !geometry.input.contains(&0)
+        && worth(&geometry)
+        && geometry.output() == [height, width]
+        && flex::handles(x)
+        && flex::handles(weight)
+        && bias.is_none_or(flex::handles);
+    ours.then_some(geometry)
 }
 
 #[cfg(test)]

@@ -61,7 +61,10 @@ pub enum EmbeddedError {
 pub fn backbone(device: &Device) -> Result<ResNet, EmbeddedError> {
     let found = hex(&Sha256::digest(FILE));
     if found != BACKBONE_SHA256 {
-        return Err(EmbeddedError::Digest { found, expected: BACKBONE_SHA256 });
+        return Err(EmbeddedError::Digest {
+            found,
+            expected: BACKBONE_SHA256,
+        });
     }
     read_backbone(FILE, device)
 }
@@ -76,7 +79,9 @@ pub fn read_backbone(bytes: &[u8], device: &Device) -> Result<ResNet, EmbeddedEr
     let mut store = SafetensorsStore::from_bytes(Some(bytes.to_vec())).with_from_adapter(halves());
     network
         .load_from(&mut store)
-        .map_err(|error| EmbeddedError::Unreadable { reason: error.to_string() })?;
+        .map_err(|error| EmbeddedError::Unreadable {
+            reason: error.to_string(),
+        })?;
     Ok(network)
 }
 
@@ -89,8 +94,12 @@ pub fn read_backbone(bytes: &[u8], device: &Device) -> Result<ResNet, EmbeddedEr
 pub fn write_backbone(network: &ResNet) -> Result<Vec<u8>, EmbeddedError> {
     let unwritable = |reason: String| EmbeddedError::Unwritable { reason };
     let mut store = SafetensorsStore::from_bytes(None).with_to_adapter(halves());
-    network.save_into(&mut store).map_err(|error| unwritable(error.to_string()))?;
-    store.get_bytes().map_err(|error| unwritable(error.to_string()))
+    network
+        .save_into(&mut store)
+        .map_err(|error| unwritable(error.to_string()))?;
+    store
+        .get_bytes()
+        .map_err(|error| unwritable(error.to_string()))
 }
 
 fn halves() -> HalfPrecisionAdapter {
@@ -107,14 +116,20 @@ mod tests {
         let network = backbone(&device).unwrap();
         let set = pictures(EmbeddedSplit::Test, count).unwrap();
         let found = predictions(&network, &PREPROCESS, &set, (50, &device));
-        let hits = found.iter().zip(set.labels()).filter(|(f, l)| **f == usize::from(**l));
+        let hits = found
+            .iter()
+            .zip(set.labels())
+            .filter(|(f, l)| **f == usize::from(**l));
         hits.count()
     }
 
     #[test]
     fn embedded_network_is_as_good_on_some_pictures_as_on_all() {
         let share = correct(300) as f64 / 300.0;
-        assert!((share - TEST_ACCURACY).abs() < 0.05, "{share} against {TEST_ACCURACY}");
+        assert!(
+            (share - TEST_ACCURACY).abs() < 0.05,
+            "{share} against {TEST_ACCURACY}"
+        );
     }
 
     #[test]
@@ -125,7 +140,10 @@ mod tests {
             return;
         }
         let found = correct(TEST_COUNT);
-        assert!(found.abs_diff(TEST_CORRECT) <= 1, "{found} against {TEST_CORRECT}");
+        assert!(
+            found.abs_diff(TEST_CORRECT) <= 1,
+            "{found} against {TEST_CORRECT}"
+        );
     }
 
     #[test]

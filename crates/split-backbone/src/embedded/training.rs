@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use burn::module::AutodiffModule;
+use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -10,7 +10,6 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 use thiserror::Error;
 
-use super::SIDE;
 use crate::data::{Pictures, Preprocess, top1};
 use crate::resnet::{ConfigError, ResNet, ResNetConfig, StemConfig};
 
@@ -98,12 +97,25 @@ pub enum TrainBackboneError {
 ///
 /// Never in practice: the numbers are constants.
 pub fn config() -> Result<ResNetConfig, ConfigError> {
-    let stem = StemConfig { kernel: 3, stride: 2, width: 16, max_pool: false };
-    ResNetConfig::small(stem, &[16, 32, 64, 128], &[1, 2, 2, 2], super::CLASSES.len())
+    let stem = StemConfig {
+        kernel: 3,
+        stride: 2,
+        width: 16,
+        max_pool: false,
+    };
+    ResNetConfig::small(
+        stem,
+        &[16, 32, 64, 128],
+        &[1, 2, 2, 2],
+        super::CLASSES.len(),
+    )
 }
 
 /// How the embedded network's input is made from pixels.
-pub const PREPROCESS: Preprocess = Preprocess { mean: [0.5; 3], std: [0.25; 3] };
+pub const PREPROCESS: Preprocess = Preprocess {
+    mean: [0.5; 3],
+    std: [0.25; 3],
+};
 
 /// Trains a network from scratch on mirrored and shifted pictures.
 ///
@@ -146,10 +158,14 @@ pub fn train_backbone(
         let value = loss.clone().into_scalar::<f32>();
         let learning_rate = learning_rate(training.learning_rate, step, steps);
         if !value.is_finite() {
-            return Err(TrainBackboneError::NotFinite { step: step + 1, loss: value, learning_rate });
+            return Err(TrainBackboneError::NotFinite {
+                step: step + 1,
+                loss: value,
+                learning_rate,
+            });
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        network = optimizer.step(learning_rate.into(), network, gradients);
+        network = optimizer.step(learning_rate, network, gradients);
         let done = step + 1;
         let progress = BackboneProgress {
             step: done,
@@ -192,7 +208,10 @@ fn check(training: &BackboneTraining, pictures: &Pictures) -> Result<(), TrainBa
     }
     let side = pictures.width().min(pictures.height());
     if training.shift >= side {
-        return Err(TrainBackboneError::ShiftTooLarge { found: training.shift, side });
+        return Err(TrainBackboneError::ShiftTooLarge {
+            found: training.shift,
+            side,
+        });
     }
     Ok(())
 }
@@ -256,7 +275,11 @@ fn augmented(
 /// `at - shift`, mirrored at the borders of `0..size`; `shift < size`.
 fn reflected(at: usize, shift: usize, size: usize) -> usize {
     let inside = at.abs_diff(shift);
-    if inside < size { inside } else { 2 * size - 2 - inside }
+    if inside < size {
+        inside
+    } else {
+        2 * size - 2 - inside
+    }
 }
 
 #[cfg(test)]
@@ -294,30 +317,55 @@ mod tests {
         let run = |training: &BackboneTraining| {
             let device = Device::flex();
             let config = config().unwrap();
-            train_backbone(&config, training, &set, (1, &device), |_, _| ControlFlow::Continue(()))
+            train_backbone(&config, training, &set, (1, &device), |_, _| {
+                ControlFlow::Continue(())
+            })
         };
         assert_eq!(
             run(&BackboneTraining::EMBEDDED).unwrap_err(),
-            TrainBackboneError::TooFewPictures { found: 8, batch: 64 }
+            TrainBackboneError::TooFewPictures {
+                found: 8,
+                batch: 64
+            }
         );
-        let training = BackboneTraining { batch: 4, shift: 64, ..BackboneTraining::EMBEDDED };
-        let expected = TrainBackboneError::ShiftTooLarge { found: 64, side: 64 };
+        let training = BackboneTraining {
+            batch: 4,
+            shift: 64,
+            ..BackboneTraining::EMBEDDED
+        };
+        let expected = TrainBackboneError::ShiftTooLarge {
+            found: 64,
+            side: 64,
+        };
         assert_eq!(run(&training).unwrap_err(), expected);
     }
 
     #[test]
     fn some_steps_lower_the_loss_and_repeat_exactly() {
         let set = pictures(EmbeddedSplit::Train, 20).unwrap();
-        let stem = StemConfig { kernel: 3, stride: 2, width: 8, max_pool: false };
+        let stem = StemConfig {
+            kernel: 3,
+            stride: 2,
+            width: 8,
+            max_pool: false,
+        };
         let config = ResNetConfig::small(stem, &[8, 16], &[1, 1], 10).unwrap();
-        let training = BackboneTraining { epochs: 24, batch: 20, ..BackboneTraining::EMBEDDED };
+        let training = BackboneTraining {
+            epochs: 24,
+            batch: 20,
+            ..BackboneTraining::EMBEDDED
+        };
         let run = || {
             let mut losses = Vec::new();
             let device = Device::flex();
             train_backbone(&config, &training, &set, (5, &device), |_, progress| {
                 assert!(progress.epoch_ended);
                 losses.push(progress.loss);
-                if losses.len() < 20 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                if losses.len() < 20 {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
             })
             .unwrap();
             losses

@@ -4,11 +4,10 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::geometry::{ConvGeometry, Tap};
+use super::panels;
 use super::planes::{PlaneLayout, Scratch};
-use super::tile::{Epilogue, PANEL, RowBlock, pack_panels};
-
-/// Multiply-adds below which work is not handed to other threads.
-const WORTH_SPLITTING: usize = 200_000;
+use super::threads;
+use super::tile::{Epilogue, PANEL, RowBlock};
 
 /// What a forward convolution adds to the sums.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,12 +25,9 @@ struct GroupProduct<'a> {
     panels: &'a [f32],
     offsets: &'a [usize],
     planes: &'a [f32],
-    rows: usize,
     columns: usize,
     target: &'a mut [f32],
-    bias: Option<&'a [f32]>,
-    residual: Option<&'a [f32]>,
-    relu: bool,
+    extras: Extras<'a>,
 }
 
 impl WithSimd for GroupProduct<'_> {
@@ -41,12 +37,13 @@ impl WithSimd for GroupProduct<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let width = 3 * S::F32_LANES;
         let depth = self.offsets.len();
+        let all_rows = self.target.len() / self.columns;
         let mut from = 0;
         // Columns outside, rows inside: the runs of a column block stay in the cache.
         while from < self.columns {
             let to = (from + width).min(self.columns);
-            for first in (0..self.rows).step_by(PANEL) {
-                let rows = PANEL.min(self.rows - first);
+            for first in (0..all_rows).step_by(PANEL) {
+                let rows = PANEL.min(all_rows - first);
                 let block = RowBlock {
                     a: &self.panels[first * depth..][..PANEL * depth],
                     b: self.planes,
@@ -57,9 +54,9 @@ impl WithSimd for GroupProduct<'_> {
                 };
                 let start = first * self.columns;
                 let epilogue = Epilogue {
-                    bias: self.bias.map(|bias| &bias[first..][..rows]),
-                    residual: self.residual.map(|all| &all[start..]),
-                    relu: self.relu,
+                    bias: self.extras.bias.map(|bias| &bias[first..][..rows]),
+                    residual: self.extras.residual.map(|all| &all[start..]),
+                    relu: self.extras.relu,
                     accumulate: false,
                 };
                 block.compute(simd, [from, to], &mut self.target[start..], &epilogue);
@@ -69,8 +66,36 @@ impl WithSimd for GroupProduct<'_> {
     }
 }
 
-/// A convolution with packed weights, ready for any number of images.
-struct Prepared {
+/// Where the points of a product go in the map that they are a part of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scatter {
+    pub(crate) map: [usize; 2],
+    pub(crate) grid: [usize; 2],
+    pub(crate) stride: usize,
+    pub(crate) phase: [usize; 2],
+}
+
+impl Scatter {
+    /// Writes the maps of `part`, each of `grid` points, to every `stride`-th point of `target`.
+    pub(crate) fn write(&self, part: &[f32], target: &mut [f32]) {
+        let [height, width] = self.map;
+        let [rows, columns] = self.grid;
+        let [first_row, first_column] = self.phase;
+        let maps = target.chunks_exact_mut(height * width);
+        for (map, part) in maps.zip(part.chunks_exact(rows * columns)) {
+            let lines = map[first_row * width..].chunks_mut(self.stride * width);
+            for (line, part) in lines.zip(part.chunks_exact(columns)) {
+                let points = line[first_column..width].iter_mut().step_by(self.stride);
+                for (point, value) in points.zip(part) {
+                    *point = *value;
+                }
+            }
+        }
+    }
+}
+
+/// A product with packed weights, ready for any number of images.
+struct Product {
     layout: PlaneLayout,
     /// Panels of each group.
     panels: Vec<Vec<f32>>,
@@ -79,33 +104,28 @@ struct Prepared {
     channels_out: usize,
     source_len: usize,
     columns: usize,
+    /// Set where the product gives only some points of its target.
+    scatter: Option<Scatter>,
 }
 
-impl Prepared {
-    /// `read(group, row, channel, position)` gives the weight.
+impl Product {
     fn new(
-        [channels_in, channels_out, groups]: [usize; 3],
+        [channels_in, channels_out]: [usize; 2],
         [source, grid]: [[usize; 2]; 2],
         stride: usize,
         taps: &[Tap],
-        read: impl Fn(usize, usize, usize, usize) -> f32,
+        panels: Vec<Vec<f32>>,
     ) -> Self {
         let layout = PlaneLayout::new(source, grid, stride, taps);
-        let depth = channels_in * taps.len();
-        let pack = |group| {
-            pack_panels(channels_out, depth, |row, k| {
-                let (channel, tap) = (k / taps.len(), k % taps.len());
-                read(group, row, channel, taps[tap].position)
-            })
-        };
         Self {
             offsets: layout.offsets(channels_in),
             layout,
-            panels: (0..groups).map(pack).collect(),
+            panels,
             channels_in,
             channels_out,
             source_len: source[0] * source[1],
             columns: grid[0] * grid[1],
+            scatter: None,
         }
     }
 
@@ -113,52 +133,25 @@ impl Prepared {
         self.panels.len() * self.channels_out * self.offsets.len() * self.columns
     }
 
-    /// One image by the calling thread.
+    /// One image, all its points; `shared` hands rows of the product to other threads.
     fn image(
         &self,
-        arch: Arch,
         image: &[f32],
         target: &mut [f32],
-        scratch: &mut Scratch,
+        planes: &mut Scratch,
         extras: &Extras<'_>,
+        shared: bool,
     ) {
-        let planes = scratch.aligned(self.channels_in * self.layout.channel_len());
+        let arch = Arch::new();
+        let planes = planes.aligned(self.channels_in * self.layout.channel_len());
         let image_group = self.channels_in * self.source_len;
         let target_group = self.channels_out * self.columns;
-        for (group, panels) in self.panels.iter().enumerate() {
-            let source = &image[group * image_group..][..image_group];
-            let packed = planes.chunks_exact_mut(self.layout.channel_len());
-            for (channel, target) in source.chunks_exact(self.source_len).zip(packed) {
-                self.layout.pack_channel(channel, target);
-            }
-            arch.dispatch(GroupProduct {
-                panels,
-                offsets: &self.offsets,
-                planes,
-                rows: self.channels_out,
-                columns: self.columns,
-                target: &mut target[group * target_group..][..target_group],
-                bias: extras
-                    .bias
-                    .map(|all| &all[group * self.channels_out..][..self.channels_out]),
-                residual: extras
-                    .residual
-                    .map(|all| &all[group * target_group..][..target_group]),
-                relu: extras.relu,
-            });
-        }
-    }
-
-    /// One image by all threads: rows of the product are shared out.
-    fn image_shared(&self, arch: Arch, image: &[f32], target: &mut [f32], extras: &Extras<'_>) {
-        let mut scratch = Scratch::default();
-        let planes = scratch.aligned(self.channels_in * self.layout.channel_len());
-        let image_group = self.channels_in * self.source_len;
-        let target_group = self.channels_out * self.columns;
-        let share = self
-            .channels_out
-            .div_ceil(rayon::current_num_threads())
-            .next_multiple_of(PANEL);
+        let threads = if shared {
+            rayon::current_num_threads()
+        } else {
+            1
+        };
+        let share = self.channels_out.div_ceil(threads).next_multiple_of(PANEL);
         for (group, panels) in self.panels.iter().enumerate() {
             let source = &image[group * image_group..][..image_group];
             let packed = planes.chunks_exact_mut(self.layout.channel_len());
@@ -166,66 +159,103 @@ impl Prepared {
                 self.layout.pack_channel(channel, target);
             }
             let planes = &*planes;
-            let target = &mut target[group * target_group..][..target_group];
-            let residual = extras
-                .residual
-                .map(|all| &all[group * target_group..][..target_group]);
-            target
-                .par_chunks_mut(share * self.columns)
-                .enumerate()
-                .for_each(|(index, target)| {
-                    let first = index * share;
-                    let rows = target.len() / self.columns;
-                    let channel = group * self.channels_out + first;
-                    arch.dispatch(GroupProduct {
-                        panels: &panels[first * self.offsets.len()..],
-                        offsets: &self.offsets,
-                        planes,
-                        rows,
-                        columns: self.columns,
-                        target,
-                        bias: extras.bias.map(|all| &all[channel..][..rows]),
-                        residual: residual
-                            .map(|all| &all[first * self.columns..][..rows * self.columns]),
+            let multiply = |index: usize, target: &mut [f32]| {
+                let first = index * share;
+                let rows = target.len() / self.columns;
+                let channel = group * self.channels_out + first;
+                let range = channel * self.columns..(channel + rows) * self.columns;
+                arch.dispatch(GroupProduct {
+                    panels: &panels[first * self.offsets.len()..],
+                    offsets: &self.offsets,
+                    planes,
+                    columns: self.columns,
+                    target,
+                    extras: Extras {
+                        bias: extras.bias.map(|all| &all[channel..channel + rows]),
+                        residual: extras.residual.map(|all| &all[range]),
                         relu: extras.relu,
-                    });
+                    },
                 });
+            };
+            let target = &mut target[group * target_group..][..target_group];
+            if shared {
+                target
+                    .par_chunks_mut(share * self.columns)
+                    .enumerate()
+                    .for_each(|(index, target)| multiply(index, target));
+            } else {
+                multiply(0, target);
+            }
+        }
+    }
+}
+
+/// Memory that one thread needs for an image.
+#[derive(Default)]
+struct Workspace {
+    planes: Scratch,
+    part: Vec<f32>,
+}
+
+/// The products that together make a target, such as the four phases of a stride-2 gradient.
+struct Job {
+    products: Vec<Product>,
+    image_len: usize,
+    target_len: usize,
+}
+
+impl Job {
+    fn image(
+        &self,
+        image: &[f32],
+        target: &mut [f32],
+        workspace: &mut Workspace,
+        extras: &Extras<'_>,
+        shared: bool,
+    ) {
+        for product in &self.products {
+            let Some(scatter) = &product.scatter else {
+                product.image(image, target, &mut workspace.planes, extras, shared);
+                continue;
+            };
+            let channels = product.panels.len() * product.channels_out;
+            workspace.part.resize(channels * product.columns, 0.0);
+            let part = &mut workspace.part[..];
+            product.image(image, part, &mut workspace.planes, extras, shared);
+            scatter.write(part, target);
         }
     }
 
-    /// All images of a batch.
-    fn batch(&self, images: &[f32], target: &mut [f32], extras: &Extras<'_>) {
-        let arch = Arch::new();
-        let image_len = self.panels.len() * self.channels_in * self.source_len;
-        let target_len = self.panels.len() * self.channels_out * self.columns;
-        let batch = images.len() / image_len;
-        let extras_of = |index: usize| Extras {
-            residual: extras
-                .residual
-                .map(|all| &all[index * target_len..][..target_len]),
-            ..*extras
+    fn batch(&self, images: &[f32], extras: &Extras<'_>) -> Vec<f32> {
+        let batch = images.len() / self.image_len;
+        let mut target = vec![0.0; batch * self.target_len];
+        let macs = self.products.iter().map(Product::macs).sum::<usize>();
+        let one = |index: usize, target: &mut [f32], workspace: &mut Workspace, shared: bool| {
+            let image = &images[index * self.image_len..][..self.image_len];
+            let range = index * self.target_len..(index + 1) * self.target_len;
+            let extras = Extras {
+                residual: extras.residual.map(|all| &all[range]),
+                ..*extras
+            };
+            self.image(image, target, workspace, &extras, shared);
         };
-        let threads = rayon::current_num_threads();
-        if threads == 1 || batch * self.macs() < WORTH_SPLITTING {
-            let mut scratch = Scratch::default();
-            for (index, target) in target.chunks_exact_mut(target_len).enumerate() {
-                let image = &images[index * image_len..][..image_len];
-                self.image(arch, image, target, &mut scratch, &extras_of(index));
-            }
-        } else if batch < threads {
-            for (index, target) in target.chunks_exact_mut(target_len).enumerate() {
-                let image = &images[index * image_len..][..image_len];
-                self.image_shared(arch, image, target, &extras_of(index));
+        let shared = threads::worth(macs) && batch < rayon::current_num_threads();
+        if shared {
+            let mut workspace = Workspace::default();
+            for (index, target) in target.chunks_exact_mut(self.target_len).enumerate() {
+                one(index, target, &mut workspace, true);
             }
         } else {
-            target
-                .par_chunks_exact_mut(target_len)
-                .enumerate()
-                .for_each_init(Scratch::default, |scratch, (index, target)| {
-                    let image = &images[index * image_len..][..image_len];
-                    self.image(arch, image, target, scratch, &extras_of(index));
-                });
+            threads::for_each_chunk(
+                &mut target,
+                self.target_len,
+                macs,
+                |workspace, index, target| {
+                    one(index, target, workspace, false);
+                },
+            );
         }
+        target
     }
 }
 
@@ -236,82 +266,70 @@ pub(crate) fn forward(
     weight: &[f32],
     extras: &Extras<'_>,
 ) -> Vec<f32> {
-    let grid = geometry
-        .output()
-        .expect("the caller checked that the kernel fits");
-    let (channels_in, channels_out) = (
-        geometry.channels_in / geometry.groups,
-        geometry.channels_out / geometry.groups,
-    );
+    let grid = geometry.output();
     let taps = geometry.forward_taps();
-    let positions = taps.len();
-    let prepared = Prepared::new(
-        [channels_in, channels_out, geometry.groups],
+    let [channels_in, channels_out] = geometry.group_channels();
+    let depth = channels_in * taps.len();
+    let panels = weight
+        .chunks_exact(channels_out * depth)
+        .map(|weight| panels::from_rows(weight, depth))
+        .collect();
+    let product = Product::new(
+        [channels_in, channels_out],
         [geometry.input, grid],
         geometry.stride,
         &taps,
-        |group, row, channel, position| {
-            weight[((group * channels_out + row) * channels_in + channel) * positions + position]
-        },
+        panels,
     );
-    let mut output = vec![0.0; geometry.batch * geometry.channels_out * grid[0] * grid[1]];
-    prepared.batch(x, &mut output, extras);
-    output
+    let job = Job {
+        products: vec![product],
+        image_len: geometry.channels_in * geometry.input[0] * geometry.input[1],
+        target_len: geometry.channels_out * grid[0] * grid[1],
+    };
+    job.batch(x, extras)
 }
 
-/// The gradient of the input, from that of the output.
-pub(crate) fn input_gradient(geometry: &ConvGeometry, grad: &[f32], weight: &[f32]) -> Vec<f32> {
-    let source = geometry
-        .output()
-        .expect("the caller checked that the kernel fits");
-    let (channels_in, channels_out) = (
-        geometry.channels_in / geometry.groups,
-        geometry.channels_out / geometry.groups,
-    );
+/// The adjoint of [`forward`]: the gradient of the input, from that of the output.
+///
+/// Extras are for kernels at least as large as the stride; there is no residual for a stride
+/// above one.
+pub(crate) fn adjoint(
+    geometry: &ConvGeometry,
+    grad: &[f32],
+    weight: &[f32],
+    extras: &Extras<'_>,
+) -> Vec<f32> {
+    let source = geometry.output();
+    let [channels_in, channels_out] = geometry.group_channels();
     let positions = geometry.kernel[0] * geometry.kernel[1];
-    let [height, width] = geometry.input;
-    let mut gradient = vec![0.0; geometry.batch * geometry.channels_in * height * width];
-    for py in 0..geometry.stride.min(height) {
-        for px in 0..geometry.stride.min(width) {
-            let taps = geometry.adjoint_taps([py, px]);
-            if taps.is_empty() {
-                continue;
+    let group_len = channels_out * channels_in * positions;
+    let product = |phase: [usize; 2]| {
+        let taps = geometry.adjoint_taps(phase);
+        let grid = geometry.phase_grid(phase);
+        let pack = |weight: &[f32]| {
+            if taps.len() == positions {
+                return panels::transposed(weight, channels_in, positions);
             }
-            let grid = geometry.phase_grid([py, px]);
-            let prepared = Prepared::new(
-                [channels_out, channels_in, geometry.groups],
-                [source, grid],
-                1,
-                &taps,
-                |group, row, channel, position| {
-                    weight[((group * channels_out + channel) * channels_in + row) * positions
-                        + position]
-                },
-            );
-            if geometry.stride == 1 {
-                prepared.batch(grad, &mut gradient, &Extras::default());
-                return gradient;
-            }
-            let mut part = vec![0.0; geometry.batch * geometry.channels_in * grid[0] * grid[1]];
-            prepared.batch(grad, &mut part, &Extras::default());
-            for (maps, part) in gradient
-                .chunks_exact_mut(height * width)
-                .zip(part.chunks_exact(grid[0] * grid[1]))
-            {
-                for (line, part) in maps[py * width..]
-                    .chunks_mut(geometry.stride * width)
-                    .zip(part.chunks_exact(grid[1]))
-                {
-                    for (value, part) in line[px..width]
-                        .iter_mut()
-                        .step_by(geometry.stride)
-                        .zip(part)
-                    {
-                        *value = *part;
-                    }
-                }
-            }
-        }
-    }
-    gradient
+            panels::gathered(channels_in, channels_out * taps.len(), |row, k| {
+                let (channel, tap) = (k / taps.len(), k % taps.len());
+                weight[(channel * channels_in + row) * positions + taps[tap].position]
+            })
+        };
+        let panels = weight.chunks_exact(group_len).map(pack).collect();
+        let channels = [channels_out, channels_in];
+        let mut product = Product::new(channels, [source, grid], 1, &taps, panels);
+        product.scatter = (geometry.stride > 1).then_some(Scatter {
+            map: geometry.input,
+            grid,
+            stride: geometry.stride,
+            phase,
+        });
+        product
+    };
+    let job = Job {
+        products: geometry.phases().into_iter().map(product).collect(),
+        image_len: geometry.channels_out * source[0] * source[1],
+        target_len: geometry.channels_in * geometry.input[0] * geometry.input[1],
+    };
+    job.batch(grad, extras)
 }

@@ -9,6 +9,7 @@ use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{DType, Device, GradientCheckpointingStrategy, Tensor, TensorData};
 
 use super::dense::{self, Extras};
+use super::depthwise;
 use super::geometry::ConvGeometry;
 use super::weight_gradient::{bias_gradient, weight_gradient};
 
@@ -19,8 +20,52 @@ type Tracked = FloatTensor<Autodiff<Flex>>;
 pub(super) fn handles<const D: usize>(tensor: &Tensor<D>) -> bool {
     let device = tensor.device();
     let strategy = device.gradient_checkpointing_strategy();
-    let plain = strategy.is_none_or(|strategy| strategy == GradientCheckpointingStrategy::Disabled);
-    plain && device.inner() == Device::flex() && tensor.dtype() == DType::F32
+    strategy.is_none_or(|strategy| strategy == GradientCheckpointingStrategy::Disabled)
+        && device.inner() == Device::flex()
+        && tensor.dtype() == DType::F32
+}
+
+/// Which way a geometry is used: as a convolution, or as its adjoint, the transposed convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Forward,
+    Adjoint,
+}
+
+/// What is computed, without the tensors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) geometry: ConvGeometry,
+    pub(super) direction: Direction,
+    /// Negative outputs become zero.
+    pub(super) relu: bool,
+}
+
+impl Plan {
+    fn input_shape(&self) -> [usize; 4] {
+        shape(&self.geometry, self.direction == Direction::Forward)
+    }
+
+    fn output_shape(&self) -> [usize; 4] {
+        shape(&self.geometry, self.direction == Direction::Adjoint)
+    }
+
+    fn weight_shape(&self) -> [usize; 4] {
+        let geometry = &self.geometry;
+        let [group_in, _] = geometry.group_channels();
+        let [height, width] = geometry.kernel;
+        [geometry.channels_out, group_in, height, width]
+    }
+}
+
+/// Shape of the convolution's input or output.
+fn shape(geometry: &ConvGeometry, input: bool) -> [usize; 4] {
+    let (channels, [height, width]) = if input {
+        (geometry.channels_in, geometry.input)
+    } else {
+        (geometry.channels_out, geometry.output())
+    };
+    [geometry.batch, channels, height, width]
 }
 
 /// A convolution's tensors.
@@ -28,69 +73,46 @@ pub(super) struct Operands {
     pub(super) x: Tensor<4>,
     pub(super) weight: Tensor<4>,
     pub(super) bias: Option<Tensor<1>>,
+    /// Only in the forward direction.
     pub(super) residual: Option<Tensor<4>>,
-    pub(super) relu: bool,
 }
 
 /// The fused convolution; the caller has checked shapes and that `handles` holds for all tensors.
-pub(super) fn convolve(geometry: &ConvGeometry, operands: Operands) -> Tensor<4> {
+pub(super) fn convolve(plan: Plan, operands: Operands) -> Tensor<4> {
     let Operands {
         x,
         weight,
         bias,
         residual,
-        relu,
     } = operands;
-    let tracked = [
-        Some(x.device()),
-        Some(weight.device()),
-        bias.as_ref().map(Tensor::device),
-        residual.as_ref().map(Tensor::device),
-    ]
-    .iter()
-    .flatten()
-    .any(Device::is_autodiff);
+    let tracked = x.device().is_autodiff()
+        || weight.device().is_autodiff()
+        || bias
+            .as_ref()
+            .is_some_and(|bias| bias.device().is_autodiff())
+        || residual
+            .as_ref()
+            .is_some_and(|residual| residual.device().is_autodiff());
     if !tracked {
+        let bias = bias.map(plain);
+        let residual = residual.map(plain);
         let output = run(
-            geometry,
+            &plan,
             &plain(x),
             &plain(weight),
-            bias.map(plain).as_ref(),
-            residual.map(plain).as_ref(),
-            relu,
+            bias.as_ref(),
+            residual.as_ref(),
         );
         return Tensor::from_primitive::<Flex>(output);
     }
     let (x, weight) = (lift(x), lift(weight));
     let output = match (bias.map(lift), residual.map(lift)) {
-        (None, None) => tracked_convolve(*geometry, [x, weight], Roles::default(), relu),
-        (Some(bias), None) => tracked_convolve(
-            *geometry,
-            [x, weight, bias],
-            Roles {
-                bias: Some(2),
-                residual: None,
-            },
-            relu,
-        ),
-        (None, Some(residual)) => tracked_convolve(
-            *geometry,
-            [x, weight, residual],
-            Roles {
-                bias: None,
-                residual: Some(2),
-            },
-            relu,
-        ),
-        (Some(bias), Some(residual)) => tracked_convolve(
-            *geometry,
-            [x, weight, bias, residual],
-            Roles {
-                bias: Some(2),
-                residual: Some(3),
-            },
-            relu,
-        ),
+        (None, None) => record(plan, [x, weight], [None, None]),
+        (Some(bias), None) => record(plan, [x, weight, bias], [Some(2), None]),
+        (None, Some(residual)) => record(plan, [x, weight, residual], [None, Some(2)]),
+        (Some(bias), Some(residual)) => {
+            record(plan, [x, weight, bias, residual], [Some(2), Some(3)])
+        }
     };
     Tensor::from_primitive::<Autodiff<Flex>>(output)
 }
@@ -130,51 +152,94 @@ fn tensor<const D: usize>(floats: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(floats, shape))
 }
 
-fn run(
+/// The kernel for a direction: dense or depthwise.
+fn kernel(
     geometry: &ConvGeometry,
+    direction: Direction,
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    extras: &Extras<'_>,
+) -> Vec<f32> {
+    let kernel = match (direction, geometry.is_depthwise()) {
+        (Direction::Forward, false) => dense::forward,
+        (Direction::Forward, true) => depthwise::forward,
+        (Direction::Adjoint, false) => dense::adjoint,
+        (Direction::Adjoint, true) => depthwise::adjoint,
+    };
+    with_floats(x, |x| {
+        with_floats(weight, |weight| kernel(geometry, x, weight, extras))
+    })
+}
+
+fn run(
+    plan: &Plan,
     x: &FlexTensor,
     weight: &FlexTensor,
     bias: Option<&FlexTensor>,
     residual: Option<&FlexTensor>,
-    relu: bool,
 ) -> FlexTensor {
-    let [rows, columns] = geometry
-        .output()
-        .expect("the caller checked that the kernel fits");
     let bias = bias.map(FlexTensor::to_contiguous);
     let residual = residual.map(FlexTensor::to_contiguous);
     let extras = Extras {
         bias: bias.as_ref().and_then(FlexTensor::as_slice),
         residual: residual.as_ref().and_then(FlexTensor::as_slice),
-        relu,
+        relu: plan.relu,
     };
-    let output = with_floats(x, |x| {
-        with_floats(weight, |weight| {
-            dense::forward(geometry, x, weight, &extras)
-        })
-    });
-    tensor(
-        output,
-        [geometry.batch, geometry.channels_out, rows, columns],
-    )
-}
-
-/// Which parent is the bias and which the residual.
-#[derive(Clone, Copy, Debug, Default)]
-struct Roles {
-    bias: Option<usize>,
-    residual: Option<usize>,
+    let output = kernel(&plan.geometry, plan.direction, x, weight, &extras);
+    tensor(output, plan.output_shape())
 }
 
 /// What the backward pass needs; only what some tracked parent asks for is kept.
 #[derive(Clone, Debug)]
 struct Kept {
-    geometry: ConvGeometry,
-    roles: Roles,
+    plan: Plan,
+    /// Which parent is the bias, and which the residual.
+    extras: [Option<usize>; 2],
     x: Option<FlexTensor>,
     weight: Option<FlexTensor>,
     /// The output, where its sign tells which gradients a ReLU lets through.
     output: Option<FlexTensor>,
+}
+
+impl Kept {
+    /// The gradient of the parent `index`, from that of the output before the ReLU.
+    fn gradient(&self, index: usize, grad: &FlexTensor) -> FlexTensor {
+        let plan = &self.plan;
+        let geometry = &plan.geometry;
+        let [bias, residual] = self.extras;
+        if residual == Some(index) {
+            return grad.clone();
+        }
+        if bias == Some(index) {
+            let [_, channels, height, width] = plan.output_shape();
+            let sums = with_floats(grad, |grad| bias_gradient(grad, channels, height * width));
+            return tensor(sums, [channels]);
+        }
+        if index == 0 {
+            let back = match plan.direction {
+                Direction::Forward => Direction::Adjoint,
+                Direction::Adjoint => Direction::Forward,
+            };
+            let weight = self.weight.as_ref().expect("kept for the tracked input");
+            let floats = kernel(geometry, back, grad, weight, &Extras::default());
+            return tensor(floats, plan.input_shape());
+        }
+        let x = self.x.as_ref().expect("kept for the tracked weight");
+        // The adjoint's input is the convolution's output gradient, and the other way round.
+        let (input, output_grad) = match plan.direction {
+            Direction::Forward => (x, grad),
+            Direction::Adjoint => (grad, x),
+        };
+        let kernel = if geometry.is_depthwise() {
+            depthwise::weight_gradient
+        } else {
+            weight_gradient
+        };
+        let floats = with_floats(input, |input| {
+            with_floats(output_grad, |grad| kernel(geometry, input, grad))
+        });
+        tensor(floats, plan.weight_shape())
+    }
 }
 
 #[derive(Debug)]
@@ -185,50 +250,14 @@ impl<const N: usize> Backward<Flex, N> for FusedConvolution {
 
     fn backward(self, ops: Ops<Kept, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let kept = ops.state;
-        let geometry = &kept.geometry;
         let mut grad = grads.consume::<Flex>(&ops.node);
         if let Some(output) = &kept.output {
             grad = masked(&grad, output);
         }
-        let [channels_in, channels_out] = [geometry.channels_in, geometry.channels_out];
-        let [height, width] = geometry.input;
-        let kernel = geometry.kernel;
         for (index, node) in ops.parents.into_iter().enumerate() {
-            let Some(node) = node else { continue };
-            let gradient = if kept.roles.residual == Some(index) {
-                grad.clone()
-            } else if kept.roles.bias == Some(index) {
-                tensor(
-                    with_floats(&grad, |grad| bias_gradient(geometry, grad)),
-                    [channels_out],
-                )
-            } else if index == 0 {
-                let weight = kept
-                    .weight
-                    .as_ref()
-                    .expect("kept because the input is tracked");
-                let floats = with_floats(&grad, |grad| {
-                    with_floats(weight, |weight| {
-                        dense::input_gradient(geometry, grad, weight)
-                    })
-                });
-                tensor(floats, [geometry.batch, channels_in, height, width])
-            } else {
-                let x = kept.x.as_ref().expect("kept because the weight is tracked");
-                let floats = with_floats(&grad, |grad| {
-                    with_floats(x, |x| weight_gradient(geometry, x, grad))
-                });
-                tensor(
-                    floats,
-                    [
-                        channels_out,
-                        channels_in / geometry.groups,
-                        kernel[0],
-                        kernel[1],
-                    ],
-                )
-            };
-            grads.register::<Flex>(node.id, gradient);
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, kept.gradient(index, &grad));
+            }
         }
     }
 }
@@ -245,34 +274,26 @@ fn masked(grad: &FlexTensor, output: &FlexTensor) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(floats, shape))
 }
 
-fn tracked_convolve<const N: usize>(
-    geometry: ConvGeometry,
+/// Computes the output and notes what its gradients need.
+fn record<const N: usize>(
+    plan: Plan,
     parents: [Tracked; N],
-    roles: Roles,
-    relu: bool,
+    extras: [Option<usize>; 2],
 ) -> Tracked {
-    let output = run(
-        &geometry,
-        parents[0].primitive(),
-        parents[1].primitive(),
-        roles.bias.map(|index| parents[index].primitive()),
-        roles.residual.map(|index| parents[index].primitive()),
-        relu,
-    );
+    let [bias, residual] = extras.map(|index| index.map(|index| parents[index].primitive()));
+    let (x, weight) = (parents[0].primitive(), parents[1].primitive());
+    let output = run(&plan, x, weight, bias, residual);
     let nodes = parents.each_ref().map(Tracked::node);
-    match FusedConvolution
-        .prepare::<NoCheckpointing>(nodes)
-        .compute_bound()
-        .stateful()
-    {
+    let prep = FusedConvolution.prepare::<NoCheckpointing>(nodes);
+    match prep.compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let keep = |needed: bool, tensor: &FlexTensor| needed.then(|| tensor.clone());
             let kept = Kept {
-                geometry,
-                roles,
-                x: keep(parents[1].is_tracked(), parents[0].primitive()),
-                weight: keep(parents[0].is_tracked(), parents[1].primitive()),
-                output: keep(relu, &output),
+                plan,
+                extras,
+                x: keep(parents[1].is_tracked(), x),
+                weight: keep(parents[0].is_tracked(), weight),
+                output: keep(plan.relu, &output),
             };
             prep.finish(kept, output)
         }

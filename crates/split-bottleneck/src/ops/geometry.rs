@@ -26,23 +26,36 @@ pub(crate) struct Tap {
 }
 
 impl ConvGeometry {
-    /// Height and width of the output; `None` where the kernel does not fit the padded input.
-    pub(crate) fn output(&self) -> Option<[usize; 2]> {
-        let mut output = [0; 2];
-        for (axis, output) in output.iter_mut().enumerate() {
-            let room = (self.input[axis] + 2 * self.padding).checked_sub(self.kernel[axis])?;
-            *output = room / self.stride + 1;
-        }
-        Some(output)
+    /// Whether the kernel fits the padded input, so that there is an output.
+    pub(crate) fn fits(&self) -> bool {
+        [0, 1]
+            .iter()
+            .all(|&axis| self.input[axis] + 2 * self.padding >= self.kernel[axis])
     }
 
-    /// Taps of the forward convolution, columns first so that neighbours share a shifted copy.
+    /// Height and width of the output of a kernel that fits.
+    pub(crate) fn output(&self) -> [usize; 2] {
+        [0, 1]
+            .map(|axis| (self.input[axis] + 2 * self.padding - self.kernel[axis]) / self.stride + 1)
+    }
+
+    /// Input and output channels of one group.
+    pub(crate) fn group_channels(&self) -> [usize; 2] {
+        [self.channels_in, self.channels_out].map(|channels| channels / self.groups)
+    }
+
+    /// Whether every channel has its own kernel.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.channels_in == self.groups && self.channels_out == self.groups
+    }
+
+    /// Taps of the forward convolution, in the order of the weight.
     pub(crate) fn forward_taps(&self) -> Vec<Tap> {
         let [height, width] = self.kernel;
         let padding = signed(self.padding);
         let mut taps = Vec::with_capacity(height * width);
-        for kx in 0..width {
-            for ky in 0..height {
+        for ky in 0..height {
+            for kx in 0..width {
                 taps.push(Tap {
                     dy: signed(ky) - padding,
                     dx: signed(kx) - padding,
@@ -51,6 +64,15 @@ impl ConvGeometry {
             }
         }
         taps
+    }
+
+    /// The phases that exist in the input, see [`Self::adjoint_taps`].
+    pub(crate) fn phases(&self) -> Vec<[usize; 2]> {
+        let [rows, columns] = self.input.map(|length| self.stride.min(length));
+        (0..rows)
+            .flat_map(|row| (0..columns).map(move |column| [row, column]))
+            .filter(|phase| !self.adjoint_taps(*phase).is_empty())
+            .collect()
     }
 
     /// Taps that give the input gradient at the input positions `(y * stride + phase[0],
@@ -65,8 +87,8 @@ impl ConvGeometry {
                 .then(|| distance.div_euclid(signed(self.stride)))
         };
         let mut taps = Vec::with_capacity(height * width);
-        for kx in (0..width).rev() {
-            for ky in (0..height).rev() {
+        for ky in 0..height {
+            for kx in 0..width {
                 if let (Some(dy), Some(dx)) = (reach(ky, phase[0]), reach(kx, phase[1])) {
                     taps.push(Tap {
                         dy,

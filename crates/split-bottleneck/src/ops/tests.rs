@@ -1,11 +1,11 @@
-use burn::tensor::module::conv2d as burn_conv2d;
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::module::{conv_transpose2d as burn_conv_transpose2d, conv2d as burn_conv2d};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation::relu};
 use proptest::prelude::*;
 use rand_core::Rng;
 use rand_pcg::Pcg64Mcg;
 
-use super::{ConvSpec, conv2d, conv2d_add, conv2d_relu};
+use super::{ConvSpec, ConvTransposeSpec, conv_transpose2d, conv2d, conv2d_add, conv2d_relu};
 
 /// One convolution to compare: sizes, then `ConvSpec`.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +180,87 @@ proptest! {
             [stride, padding, groups],
         ));
     }
+}
+
+#[test]
+fn depthwise_shapes_equal_burn() {
+    for (channels, size) in [(16, 32), (32, 16), (64, 8), (5, 7)] {
+        for stride in [1, 2] {
+            check(&case(
+                [2, channels, channels],
+                [size, size + 1],
+                [3, 3],
+                [stride, 1, channels],
+            ));
+        }
+    }
+    check(&case([1, 3, 3], [9, 11], [5, 5], [2, 2, 3]));
+    check(&case([2, 3, 3], [6, 6], [1, 1], [2, 0, 3]));
+    check(&case([40, 2, 2], [3, 3], [3, 3], [3, 1, 2]));
+}
+
+/// As `check`, for a transposed convolution.
+fn check_transpose(
+    [batch, channels_in, group_out]: [usize; 3],
+    size: [usize; 2],
+    kernel: usize,
+    spec: ConvTransposeSpec,
+) {
+    let device = Device::flex();
+    let x = draw([batch, channels_in, size[0], size[1]], 1, &device);
+    let weight = draw([channels_in, group_out, kernel, kernel], 2, &device);
+    let bias = draw([group_out * spec.groups], 3, &device);
+    let burns = |x, weight, bias| {
+        let options = ConvTransposeOptions::new(
+            [spec.stride; 2],
+            [spec.padding; 2],
+            [spec.padding_out; 2],
+            [1, 1],
+            spec.groups,
+        );
+        burn_conv_transpose2d(x, weight, bias, options)
+    };
+    let run = |fast: bool| {
+        let x = Tensor::from_inner(x.clone()).require_grad();
+        let weight = Tensor::from_inner(weight.clone()).require_grad();
+        let bias = Tensor::from_inner(bias.clone()).require_grad();
+        let output = if fast {
+            conv_transpose2d(x.clone(), weight.clone(), Some(bias.clone()), spec)
+        } else {
+            burns(x.clone(), weight.clone(), Some(bias.clone()))
+        };
+        let pull = Tensor::from_inner(draw(output.dims(), 4, &device));
+        let grads = (output.clone() * pull).sum().backward();
+        (
+            output.inner(),
+            x.grad(&grads).unwrap(),
+            weight.grad(&grads).unwrap(),
+            bias.grad(&grads).unwrap(),
+        )
+    };
+    let (ours, burns) = (run(true), run(false));
+    assert_close("output", ours.0, burns.0);
+    assert_close("input gradient", ours.1, burns.1);
+    assert_close("weight gradient", ours.2, burns.2);
+    assert_close("bias gradient", ours.3, burns.3);
+}
+
+#[test]
+fn transposed_convolutions_equal_burn() {
+    let spec = |stride, padding, padding_out, groups| ConvTransposeSpec {
+        stride,
+        padding,
+        padding_out,
+        groups,
+    };
+    check_transpose([2, 16, 1], [8, 8], 3, spec(2, 1, 1, 16));
+    check_transpose([3, 5, 1], [7, 4], 3, spec(2, 1, 0, 5));
+    check_transpose([2, 4, 1], [5, 6], 3, spec(1, 1, 0, 4));
+    check_transpose([2, 12, 20], [8, 8], 3, spec(2, 1, 1, 1));
+    check_transpose([1, 6, 5], [4, 3], 4, spec(2, 1, 0, 1));
+    check_transpose([2, 8, 4], [5, 5], 2, spec(2, 0, 0, 2));
+    // A stride beyond the kernel leaves gaps: Burn's own operation.
+    check_transpose([1, 4, 4], [3, 3], 1, spec(2, 0, 1, 1));
 }
 
 #[test]

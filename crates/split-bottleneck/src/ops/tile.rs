@@ -141,25 +141,3 @@ fn store<S: Simd, const N: usize>(
         }
     }
 }
-
-/// Packs a matrix of `rows` times `depth`, given by `read(row, k)`, into panels.
-pub(crate) fn pack_panels(
-    rows: usize,
-    depth: usize,
-    read: impl Fn(usize, usize) -> f32,
-) -> Vec<f32> {
-    let mut panels = vec![0.0; rows.next_multiple_of(PANEL) * depth];
-    if depth == 0 {
-        return panels;
-    }
-    for (block, panel) in panels.chunks_exact_mut(PANEL * depth).enumerate() {
-        let first = block * PANEL;
-        let count = PANEL.min(rows - first);
-        for (k, column) in panel.chunks_exact_mut(PANEL).enumerate() {
-            for (i, value) in column[..count].iter_mut().enumerate() {
-                *value = read(first + i, k);
-            }
-        }
-    }
-    panels
-}

@@ -1,11 +1,12 @@
 //! The weight gradient of dense and grouped convolutions.
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::geometry::ConvGeometry;
+use super::panels;
 use super::planes::Scratch;
-use super::tile::{Epilogue, PANEL, RowBlock, pack_panels};
+use super::threads;
+use super::tile::{Epilogue, PANEL, RowBlock};
 
 /// Partial sums of a batch. Fixed, so that the order of summation does not depend on the threads.
 const PARTS: usize = 8;
@@ -62,19 +63,17 @@ pub(crate) fn weight_gradient(geometry: &ConvGeometry, x: &[f32], grad: &[f32]) 
     let positions = kernel_height * kernel_width;
     let len = geometry.channels_out * channels_in * positions;
     let share = geometry.batch.div_ceil(PARTS).max(1);
-    let parts: Vec<Vec<f32>> = (0..geometry.batch.div_ceil(share))
-        .into_par_iter()
-        .map_init(Scratch::default, |scratch, part| {
-            let mut sum = vec![0.0; len];
-            for image in part * share..((part + 1) * share).min(geometry.batch) {
-                add_image(geometry, image, [x, grad], scratch, &mut sum);
-            }
-            sum
-        })
-        .collect();
+    let mut parts = vec![0.0; geometry.batch.div_ceil(share) * len];
+    let [rows, columns] = geometry.output();
+    let macs = share * len * rows * columns;
+    threads::for_each_chunk(&mut parts, len, macs, |scratch, part, sum| {
+        for image in part * share..((part + 1) * share).min(geometry.batch) {
+            add_image(geometry, image, [x, grad], scratch, sum);
+        }
+    });
     // From `[out, position, in]` to `[out, in, position]`, adding the parts in order.
     let mut gradient = vec![0.0; len];
-    for part in &parts {
+    for part in parts.chunks_exact(len) {
         let rows = gradient.chunks_exact_mut(channels_in * positions);
         for (row, part) in rows.zip(part.chunks_exact(channels_in * positions)) {
             for (position, values) in part.chunks_exact(channels_in).enumerate() {
@@ -96,13 +95,10 @@ fn add_image(
     sum: &mut [f32],
 ) {
     let arch = Arch::new();
-    let [rows, columns] = geometry
-        .output()
-        .expect("the caller checked that the kernel fits");
+    let [rows, columns] = geometry.output();
     let [height, width] = geometry.input;
     let (padding, stride) = (geometry.padding, geometry.stride);
-    let channels_in = geometry.channels_in / geometry.groups;
-    let channels_out = geometry.channels_out / geometry.groups;
+    let [channels_in, channels_out] = geometry.group_channels();
     let depth = rows * columns;
     let pixel_row = (width + 2 * padding) * channels_in;
     let pixels = scratch.aligned((height + 2 * padding) * pixel_row);
@@ -124,7 +120,7 @@ fn add_image(
         }
         let first_out = image * geometry.channels_out + group * channels_out;
         let grad = &grad[first_out * depth..][..channels_out * depth];
-        let panels = pack_panels(channels_out, depth, |row, k| grad[row * depth + k]);
+        let panels = panels::from_rows(grad, depth);
         let group_len = sum.len() / geometry.groups;
         arch.dispatch(GroupGradient {
             panels: &panels,
@@ -138,14 +134,11 @@ fn add_image(
     }
 }
 
-/// The gradient of the bias: each channel's sum over images and positions.
-pub(crate) fn bias_gradient(geometry: &ConvGeometry, grad: &[f32]) -> Vec<f32> {
-    let mut sums = vec![0.0; geometry.channels_out];
-    let [rows, columns] = geometry
-        .output()
-        .expect("the caller checked that the kernel fits");
-    for image in grad.chunks_exact(geometry.channels_out * rows * columns) {
-        for (sum, map) in sums.iter_mut().zip(image.chunks_exact(rows * columns)) {
+/// The gradient of the bias: each channel's sum over images and points.
+pub(crate) fn bias_gradient(grad: &[f32], channels: usize, points: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; channels];
+    for image in grad.chunks_exact(channels * points) {
+        for (sum, map) in sums.iter_mut().zip(image.chunks_exact(points)) {
             *sum += map_sum(map);
         }
     }
@@ -153,7 +146,7 @@ pub(crate) fn bias_gradient(geometry: &ConvGeometry, grad: &[f32]) -> Vec<f32> {
 }
 
 /// A sum in sixteen interleaved parts, which the compiler can keep in vector registers.
-pub(crate) fn map_sum(map: &[f32]) -> f32 {
+fn map_sum(map: &[f32]) -> f32 {
     let (chunks, rest) = map.as_chunks::<16>();
     let mut lanes = [0.0_f32; 16];
     for chunk in chunks {

@@ -1,0 +1,36 @@
+//! When work is handed to other threads.
+
+use rayon::prelude::*;
+
+/// Multiply-adds that a task should have at least: waking a thread costs some ten microseconds.
+const TASK_MACS: usize = 400_000;
+
+/// Whether a piece of work of `macs` multiply-adds should be shared out.
+pub(crate) fn worth(macs: usize) -> bool {
+    macs >= 2 * TASK_MACS && rayon::current_num_threads() > 1
+}
+
+/// Calls `work(memory, index, chunk)` for each chunk of `target`, on several threads where the
+/// whole is large enough. Each thread has one `memory`; chunks must not depend on its content.
+pub(crate) fn for_each_chunk<M: Default>(
+    target: &mut [f32],
+    chunk_len: usize,
+    chunk_macs: usize,
+    work: impl Fn(&mut M, usize, &mut [f32]) + Sync + Send,
+) {
+    let chunks = target.len() / chunk_len;
+    if chunks > 1 && worth(chunk_macs.saturating_mul(chunks)) {
+        target
+            .par_chunks_exact_mut(chunk_len)
+            .enumerate()
+            .with_min_len((TASK_MACS / chunk_macs.max(1)).max(1))
+            .for_each_init(M::default, |memory, (index, chunk)| {
+                work(memory, index, chunk)
+            });
+    } else {
+        let mut memory = M::default();
+        for (index, chunk) in target.chunks_exact_mut(chunk_len).enumerate() {
+            work(&mut memory, index, chunk);
+        }
+    }
+}
