@@ -7,7 +7,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{shape, symbols, tables};
+use common::{shape, symbols};
 use split_tensor::{Codec, FitConfig, Lanes, Latent, Quantizer, Scratch, Symbols, TableSet};
 
 /// The system's allocator with a count of its allocations.
