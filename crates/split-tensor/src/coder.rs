@@ -1,5 +1,6 @@
 //! Entropy coders. They all read the same integer tables.
 
+pub(crate) mod compact;
 pub(crate) mod huffman;
 pub(crate) mod payload;
 pub(crate) mod rans;

@@ -21,6 +21,9 @@ const RAW: u8 = 7;
 /// Symbols looked at in one go; a multiple of every lane count.
 const PIECE: usize = 2048;
 
+/// Symbols of one channel up to which compact tables are the faster ones.
+const SMALL_PLANE: usize = 64;
+
 /// Buffers that coding needs; kept by the caller, nothing is allocated once they have grown.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
@@ -241,16 +244,20 @@ fn decode_channels(
     for (channel, plane) in values.chunks_exact_mut(shape.plane()).enumerate() {
         let index = layout.table_of(channel);
         let CoderTable { min, escape, .. } = coder.tables[usize::from(index)];
+        // A small plane meets its slots too rarely to have them in the cache.
+        let plane_is_small = plane.len() <= SMALL_PLANE;
         // In pieces that are still in the first cache when they are searched for escapes.
         for piece in plane.chunks_mut(PIECE) {
-            match &coder.slots {
-                Slots::Packed(slots) => {
+            match (&coder.compact, &coder.slots) {
+                (Some(tables), _) if plane_is_small => {
+                    let table = &tables[usize::from(index)];
+                    decoder.decode_run_with(|slot| table.lookup(slot), piece);
+                }
+                (_, Slots::Packed(slots)) => {
                     decoder.decode_run(CoderTables::packed(slots, index), min, piece);
                 }
-                Slots::Wide(slots) => {
-                    for value in piece.iter_mut() {
-                        *value = decoder.decode_with(|slot| coder.wide(slots, index, slot));
-                    }
+                (_, Slots::Wide(slots)) => {
+                    decoder.decode_run_with(|slot| coder.wide(slots, index, slot), piece);
                 }
             }
             // A look without branches first: most pieces have none.
@@ -285,14 +292,21 @@ fn decode_contexts(
             } else {
                 context.table_at(neighbour_sum(values, width, row, column, model.measure))
             };
-            let table = &coder.tables[usize::from(index)];
-            let symbol = match &coder.slots {
-                Slots::Packed(slots) => {
-                    decoder.decode_packed(CoderTables::packed(slots, index), table.min)
+            let symbol = match (&coder.compact, &coder.slots) {
+                (Some(tables), _) => {
+                    let table = &tables[usize::from(index)];
+                    decoder.decode_with(|slot| table.lookup(slot))
                 }
-                Slots::Wide(slots) => decoder.decode_with(|slot| coder.wide(slots, index, slot)),
+                (None, Slots::Packed(slots)) => {
+                    let min = coder.tables[usize::from(index)].min;
+                    decoder.decode_packed(CoderTables::packed(slots, index), min)
+                }
+                (None, Slots::Wide(slots)) => {
+                    decoder.decode_with(|slot| coder.wide(slots, index, slot))
+                }
             };
-            values[pixel] = if symbol == table.escape {
+            let escape = coder.tables[usize::from(index)].escape;
+            values[pixel] = if symbol == escape {
                 escapes.read(set, index)?
             } else {
                 symbol

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::compact::CompactTable;
 use crate::bits::BitWriter;
 use crate::limits::{small_i32, small_u16, small_u32};
 use crate::table::{FreqTable, SCALE, SCALE_BITS, slot_bits};
@@ -10,7 +11,7 @@ use crate::table::{FreqTable, SCALE, SCALE_BITS, slot_bits};
 const WIDE_ESCAPE: i32 = i32::MIN;
 
 /// Entry index of an escape in packed slots, so that its symbol reads as `min + 255`.
-const PACKED_ESCAPE: u32 = 255;
+pub(crate) const PACKED_ESCAPE: u32 = 255;
 
 /// How a symbol changes a state, without a division: `q = 2 * state * magic >> 64` is
 /// `state / frequency` for every state below 2^31, and the new state is
@@ -130,6 +131,8 @@ pub(crate) struct CoderTables {
     /// Ideal code length of each entry; never used by the coder itself.
     bits: Vec<f32>,
     pub(crate) slots: Slots,
+    /// Only where they pay.
+    pub(crate) compact: Option<Vec<CompactTable>>,
 }
 
 impl CoderTables {
@@ -145,6 +148,7 @@ impl CoderTables {
             } else {
                 Slots::Wide(Vec::new())
             },
+            compact: CompactTable::all(tables),
         };
         for table in tables {
             built.add(table, packed);

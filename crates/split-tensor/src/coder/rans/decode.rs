@@ -73,16 +73,33 @@ impl<'a> Decoder<'a> {
         step(&mut self.states[lane], &mut self.words, slots, min)
     }
 
+    /// Decodes `out.len()` symbols with a table that gives symbol, first slot and frequency.
+    pub(crate) fn decode_run_with(
+        &mut self,
+        lookup: impl Fn(u32) -> (i32, u32, u32) + Copy,
+        out: &mut [i32],
+    ) {
+        if self.lanes == 1 {
+            // One state stays in a register.
+            let mut state = self.states[0];
+            for symbol in out.iter_mut() {
+                *symbol = step_with(&mut state, &mut self.words, lookup);
+            }
+            self.states[0] = state;
+            self.next += out.len();
+        } else {
+            for symbol in out {
+                *symbol = self.decode_with(lookup);
+            }
+        }
+    }
+
     /// Decodes the next symbol with a table that gives symbol, first slot and frequency.
     #[inline]
     pub(crate) fn decode_with(&mut self, lookup: impl Fn(u32) -> (i32, u32, u32)) -> i32 {
-        let state = &mut self.states[self.next & (self.lanes - 1)];
+        let lane = self.next & (self.lanes - 1);
         self.next += 1;
-        let slot = *state & (SCALE - 1);
-        let (symbol, start, frequency) = lookup(slot);
-        *state = frequency * (*state >> SCALE_BITS) + slot - start;
-        refill(state, &mut self.words);
-        symbol
+        step_with(&mut self.states[lane], &mut self.words, lookup)
     }
 
     /// Checks that the words are used up and the lanes are back where an encoder starts.
@@ -120,6 +137,15 @@ fn step(state: &mut u32, words: &mut &[u8], slots: &PackedSlots, min: i32) -> i3
     *state = advance(*state, entry);
     refill(state, words);
     min + (entry & 0xff).cast_signed()
+}
+
+#[inline]
+fn step_with(state: &mut u32, words: &mut &[u8], lookup: impl Fn(u32) -> (i32, u32, u32)) -> i32 {
+    let slot = *state & (SCALE - 1);
+    let (symbol, start, frequency) = lookup(slot);
+    *state = frequency * (*state >> SCALE_BITS) + slot - start;
+    refill(state, words);
+    symbol
 }
 
 /// The state after a packed entry.

@@ -1,0 +1,136 @@
+//! The frequency tables of published units: our coder against the Huffman code they came with.
+//!
+//! Needs the folder `bottleneck-units` of the assets (`SPLIT_ASSETS`, else `../shared/assets`
+//! beside the workspace).
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::Draws;
+use split_tensor::{FreqTable, Huffman, LatentShape, Symbols, TableSet};
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test asks where the assets are"
+)]
+fn assets() -> Option<PathBuf> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/assets");
+    let folder = std::env::var_os("SPLIT_ASSETS").map_or(beside, PathBuf::from);
+    let units = folder.join("bottleneck-units");
+    units.is_dir().then_some(units)
+}
+
+/// Every number that follows `key` in a JSON text.
+fn numbers(text: &str, key: &str) -> Vec<u64> {
+    let quoted = format!("\"{key}\":");
+    let ends = |c: char| !c.is_ascii_digit();
+    text.split(&quoted)
+        .skip(1)
+        .filter_map(|rest| rest.trim_start().split(ends).next()?.parse().ok())
+        .collect()
+}
+
+struct Unit {
+    name: String,
+    shape: LatentShape,
+    counts: Vec<u64>,
+}
+
+fn read_unit(path: &PathBuf) -> Unit {
+    let text = std::fs::read_to_string(path).unwrap();
+    let table = text.split("\"frequency_table\"").nth(1).unwrap();
+    let table = table.split(']').next().unwrap();
+    let (symbols, seen) = (numbers(table, "symbol"), numbers(table, "count"));
+    assert_eq!(symbols.len(), seen.len());
+    let last = *symbols.iter().max().unwrap();
+    let mut counts = vec![0; usize::try_from(last).unwrap() + 1];
+    for (symbol, count) in symbols.iter().zip(seen) {
+        counts[usize::try_from(*symbol).unwrap()] = count;
+    }
+    let sides = text.split("\"latent\":").nth(1).unwrap();
+    let sides = sides.split(['[', ']']).nth(1).unwrap().split(',');
+    let sides: Vec<usize> = sides.map(|side| side.trim().parse().unwrap()).collect();
+    let shape = LatentShape::new(sides[0], sides[1], sides[2]).unwrap();
+    Unit {
+        name: path.file_stem().unwrap().to_string_lossy().into_owned(),
+        shape,
+        counts,
+    }
+}
+
+/// A picture whose symbols follow the counts.
+fn draw(unit: &Unit, draws: &mut Draws) -> Symbols {
+    let total = unit.counts.iter().sum();
+    let mut symbol = || {
+        let mut left = draws.below(total);
+        unit.counts.iter().position(|&count| {
+            let here = left < count;
+            left = left.saturating_sub(count);
+            here
+        })
+    };
+    let values = (0..unit.shape.len()).map(|_| i32::try_from(symbol().unwrap()).unwrap());
+    Symbols::new(unit.shape, values.collect()).unwrap()
+}
+
+#[test]
+fn published_units_cost_less_than_with_their_huffman_code() {
+    let Some(folder) = assets() else {
+        eprintln!("skipped: no assets (SPLIT_ASSETS or ../shared/assets)");
+        return;
+    };
+    let mut found = 0;
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    for path in files.filter(|path| path.extension().is_some_and(|end| end == "json")) {
+        let unit = read_unit(&path);
+        found += 1;
+        let table = FreqTable::from_counts(0, &unit.counts).unwrap();
+        let huffman = Huffman::from_counts(0, &unit.counts).unwrap();
+        let total: u64 = unit.counts.iter().sum();
+        let mean = |bits: &dyn Fn(i32) -> f64| -> f64 {
+            let weighted = (0..).zip(&unit.counts).filter(|&(_, &count)| count > 0);
+            weighted
+                .map(|(symbol, &count)| bits(symbol) * count as f64)
+                .sum::<f64>()
+                / total as f64
+        };
+        let ours = mean(&|symbol| table.code_length_bits(symbol));
+        let theirs = mean(&|symbol| f64::from(huffman.length_of(symbol).unwrap()));
+        let entropy = mean(&|symbol| {
+            let count = unit.counts[usize::try_from(symbol).unwrap()];
+            (total as f64 / count as f64).log2()
+        });
+        assert!(ours < theirs, "{}: {ours} against {theirs} bits", unit.name);
+        assert!(
+            ours - entropy < 0.003,
+            "{}: {ours} bits for {entropy}",
+            unit.name
+        );
+
+        let set = TableSet::shared(table);
+        let mut draws = Draws::new(found);
+        let (mut bytes, mut huffman_bytes) = (0, 0);
+        for _ in 0..20 {
+            let symbols = draw(&unit, &mut draws);
+            let mut payload = Vec::new();
+            set.encode_into(&symbols, &mut payload).unwrap();
+            assert_eq!(set.decode(unit.shape, &payload).unwrap(), symbols);
+            let by_huffman = huffman.encoded_bytes(symbols.values()).unwrap();
+            assert!(payload.len() - 1 <= by_huffman, "{}", unit.name);
+            bytes += payload.len() - 1;
+            huffman_bytes += by_huffman;
+        }
+        println!(
+            "{}: {ours:.4} bits, Huffman {theirs:.4}, entropy {entropy:.4}; \
+             {} bytes a picture against {}",
+            unit.name,
+            bytes as f64 / 20.0,
+            huffman_bytes as f64 / 20.0
+        );
+    }
+    assert_eq!(found, 10, "ten units are shared");
+}
