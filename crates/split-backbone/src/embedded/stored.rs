@@ -86,7 +86,7 @@ pub fn read_backbone(bytes: &[u8], device: &Device) -> Result<ResNet, EmbeddedEr
     Ok(network)
 }
 
-/// A network as safetensors: convolutions and classifier in half precision, batch norms in
+/// A network as safetensors, equal bytes for equal weights: convolutions and classifier in half precision, batch norms in
 /// single (their variances underflow in half).
 ///
 /// # Errors
@@ -94,7 +94,10 @@ pub fn read_backbone(bytes: &[u8], device: &Device) -> Result<ResNet, EmbeddedEr
 /// [`EmbeddedError::Unwritable`] if a tensor cannot be read from its device.
 pub fn write_backbone(network: &ResNet) -> Result<Vec<u8>, EmbeddedError> {
     let unwritable = |reason: String| EmbeddedError::Unwritable { reason };
-    let mut store = SafetensorsStore::from_bytes(None).with_to_adapter(halves());
+    // The writer puts its own metadata down in an order that changes from run to run.
+    let mut store = SafetensorsStore::from_bytes(None)
+        .clear_metadata()
+        .with_to_adapter(halves());
     network
         .save_into(&mut store)
         .map_err(|error| unwritable(error.to_string()))?;
