@@ -17,27 +17,27 @@ mod commands {
     /// Pictures that the commands test on.
     const PICTURES: &str = "40";
 
-    const SHORT: [&str; 14] = [
+    const SHORT: [&str; 11] = [
         "--units",
         "conv",
         "--target-bytes",
         "300,150",
         "--batch-size",
         "32",
-        "--warmup-steps",
-        "10",
         "--train-pictures",
         "200",
         "--test-pictures",
         PICTURES,
         "--no-rivals",
-        "--steps=30",
     ];
+
+    /// Warm-up steps, steps of the first rung, steps of the second: long enough to be interrupted.
+    const STEPS: [&str; 3] = ["10", "30", "40"];
 
     /// A trained bank that all tests of this file read.
     static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
         let dir = TempDir::new().unwrap();
-        let output = output_of(&mut train(dir.path(), "1"));
+        let output = output_of(&mut train(dir.path(), "1", STEPS));
         fs::write(dir.path().join("printed.txt"), output.stdout).unwrap();
         dir
     });
@@ -48,11 +48,13 @@ mod commands {
         command
     }
 
-    fn train(out: &Path, seed: &str) -> Command {
+    fn train(out: &Path, seed: &str, [warmup, first, next]: [&str; 3]) -> Command {
         let mut command = lab("train");
         command
             .args(SHORT)
-            .args(["--next-steps", "40", "--seed", seed, "--out"])
+            .args(["--seed", seed, "--warmup-steps", warmup]);
+        command
+            .args(["--steps", first, "--next-steps", next, "--out"])
             .arg(out);
         command
     }
@@ -212,15 +214,7 @@ mod commands {
     #[test]
     fn frames_of_another_bank_are_refused() {
         let other = TempDir::new().unwrap();
-        let mut training = train(other.path(), "2");
-        output_of(training.args([
-            "--target-bytes",
-            "300",
-            "--steps",
-            "2",
-            "--warmup-steps",
-            "1",
-        ]));
+        output_of(&mut train(other.path(), "2", ["1", "2", "1"]));
         let frames = frames_of(other.path(), "flex");
         let said = failure_of(with_bank("decode", TRAINED.path()).arg(frames.path()));
         assert!(said.contains("bank"), "{said}");
@@ -231,7 +225,7 @@ mod commands {
     #[test]
     fn interrupted_training_resumes_to_the_same_bank() {
         let dir = TempDir::new().unwrap();
-        let mut child = train(dir.path(), "1").spawn().unwrap();
+        let mut child = train(dir.path(), "1", STEPS).spawn().unwrap();
         // The first checkpoint is written when the first rung is done, so the second is at work.
         let first = dir.path().join("unit-1.checkpoint");
         for _ in 0..6000 {
@@ -248,7 +242,7 @@ mod commands {
         );
         assert!(!dir.path().join("bank.safetensors").exists());
 
-        output_of(train(dir.path(), "1").arg("--resume"));
+        output_of(train(dir.path(), "1", STEPS).arg("--resume"));
         let bank = |dir: &Path| fs::read(dir.join("bank.safetensors")).unwrap();
         assert!(
             bank(dir.path()) == bank(TRAINED.path()),
