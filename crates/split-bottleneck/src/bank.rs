@@ -187,12 +187,20 @@ impl Rung {
         device: &Device,
     ) -> Result<Self, BankError> {
         let rung = || name.to_owned();
-        let symbols = training_symbols(config, &training.unit(), cache, limit, device)
-            .map_err(|source| BankError::Config { rung: rung(), source })?;
+        let symbols =
+            training_symbols(config, &training.unit(), cache, limit, device).map_err(|source| {
+                BankError::Config {
+                    rung: rung(),
+                    source,
+                }
+            })?;
         let tables = training
             .rate()
             .export(&symbols)
-            .map_err(|source| BankError::Table { rung: rung(), source })?;
+            .map_err(|source| BankError::Table {
+                rung: rung(),
+                source,
+            })?;
         Ok(Self {
             name: rung(),
             kind: kind.to_owned(),
@@ -415,11 +423,12 @@ impl Bank {
         })?;
         let shape = found.config.latent_shape().map_err(config)?;
         let index = u16::try_from(rung).expect("a bank has at most 65,536 rungs");
-        let codec = Codec::new(quantizer, found.tables.clone(), shape, index, self.id())
-            .map_err(|source| BankError::Table {
+        let codec = Codec::new(quantizer, found.tables.clone(), shape, index, self.id()).map_err(
+            |source| BankError::Table {
                 rung: name(),
                 source,
-            })?;
+            },
+        )?;
         Ok(RungCodec {
             encoder_parameters: parameter_count(&unit.encoder),
             decoder_parameters: parameter_count(&unit.decoder),
@@ -534,7 +543,12 @@ impl RungCodec {
         for frame in frames {
             values.extend_from_slice(self.codec.decode(frame.as_ref())?.values());
         }
-        let sizes = [frames.len(), shape.channels(), shape.height(), shape.width()];
+        let sizes = [
+            frames.len(),
+            shape.channels(),
+            shape.height(),
+            shape.width(),
+        ];
         Ok(Tensor::from_data(
             TensorData::new(values, sizes),
             &self.device,

@@ -224,7 +224,10 @@ impl Training {
         let step_size = self.unit_config.step;
         let latent = self.unit.encoder.forward(batch.activation.clone());
         let symbols = straight_through_round(latent.div_scalar(step_size));
-        let restored = self.unit.decoder.forward(symbols.clone().mul_scalar(step_size));
+        let restored = self
+            .unit
+            .decoder
+            .forward(symbols.clone().mul_scalar(step_size));
         let lost = if warming {
             relative_error(restored, batch.activation.clone())
         } else {
