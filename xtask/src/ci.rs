@@ -43,6 +43,13 @@ const CORNERS: &[Call] = &[
     call(&["test", "--package", "split-tensor", "--locked"]),
     call(&["test", "--package", "split-runtime", "--locked"]),
     call(&[
+        "test",
+        "--package",
+        "split-runtime",
+        "--all-features",
+        "--locked",
+    ]),
+    call(&[
         "check",
         "--package",
         "split-tensor",

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use split_bottleneck::{Head, Tail};
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
+use split_bottleneck::{Head, Tail};
 use thiserror::Error;
 
 use crate::resnet::{Block, ResNet, ResNetConfig, Stem, classify, pool, run_blocks};

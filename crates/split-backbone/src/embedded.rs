@@ -80,7 +80,11 @@ pub enum EmbeddedSplit {
 pub fn pictures(split: EmbeddedSplit, count: usize) -> Result<Pictures, PicturesError> {
     let size = SIDE * SIDE * 3;
     if count > MAX_SET_BYTES / size {
-        return Err(PicturesError::TooLarge { count, width: SIDE, height: SIDE });
+        return Err(PicturesError::TooLarge {
+            count,
+            width: SIDE,
+            height: SIDE,
+        });
     }
     let set = match split {
         EmbeddedSplit::Train => 0,
@@ -88,13 +92,20 @@ pub fn pictures(split: EmbeddedSplit, count: usize) -> Result<Pictures, Pictures
     };
     let textures = Textures::new();
     let mut rgb8 = vec![0; count * size];
-    rgb8.par_chunks_exact_mut(size).enumerate().for_each(|(i, out)| {
-        let mut draw = Draw::new(SEED, set, u64::try_from(i).expect("an index fits 64 bits"));
-        scene::render(i % CLASSES.len(), &textures, &mut draw, out);
-    });
+    rgb8.par_chunks_exact_mut(size)
+        .enumerate()
+        .for_each(|(i, out)| {
+            let mut draw = Draw::new(SEED, set, u64::try_from(i).expect("an index fits 64 bits"));
+            scene::render(i % CLASSES.len(), &textures, &mut draw, out);
+        });
     let label = |i: usize| u16::try_from(i % CLASSES.len()).expect("below 10");
     let labels = (0..count).map(label).collect();
-    Pictures::new((SIDE, SIDE), rgb8, labels, CLASSES.map(str::to_owned).to_vec())
+    Pictures::new(
+        (SIDE, SIDE),
+        rgb8,
+        labels,
+        CLASSES.map(str::to_owned).to_vec(),
+    )
 }
 
 #[cfg(test)]
@@ -106,11 +117,11 @@ mod tests {
         let digest = |split| pictures(split, 100).unwrap().sha256();
         assert_eq!(
             digest(EmbeddedSplit::Train),
-            "0000000000000000000000000000000000000000000000000000000000000000"
+            "3f97816401000b1bc9aadd51369020c0271a928d02e9dde5bc934f6e60c59b23"
         );
         assert_eq!(
             digest(EmbeddedSplit::Test),
-            "0000000000000000000000000000000000000000000000000000000000000000"
+            "f23ab3430c27ee9612e2cac01090557b3b172c0e7e6f3f7c02895e8643b38dc9"
         );
     }
 
@@ -144,7 +155,10 @@ mod tests {
         for i in 0..set.len() {
             let picture = set.rgb8(i);
             let mean = picture.iter().map(|v| f64::from(*v)).sum::<f64>() / 12288.0;
-            let square = picture.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>();
+            let square = picture
+                .iter()
+                .map(|v| (f64::from(*v) - mean).powi(2))
+                .sum::<f64>();
             assert!((40.0..215.0).contains(&mean), "picture {i} has mean {mean}");
             assert!((square / 12288.0).sqrt() > 12.0, "picture {i} is flat");
         }

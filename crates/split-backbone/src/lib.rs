@@ -20,7 +20,7 @@ pub use self::resnet::{
     BlockKind, ConfigError, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_STAGES, ResNet,
     ResNetConfig, ShortcutKind, StageConfig, StemConfig,
 };
-pub use split_bottleneck::{Head, Tail};
 pub use self::weights::{
     MAX_WEIGHTS_BYTES, ShapeDifference, WeightsError, WeightsReport, file_sha256,
 };
+pub use split_bottleneck::{Head, Tail};

@@ -91,12 +91,14 @@ impl ResNetConfig {
             height,
             width,
         };
-        let mut steps = vec![self.stem_cost(input)];
+        let stem = self.stem_cost(input);
+        let mut activation = stem.output;
+        let mut steps = vec![stem];
         for plan in self.plan().iter().flatten() {
-            let activation = steps.last().expect("the stem comes first").output;
-            steps.push(block_cost(plan, activation));
+            let block = block_cost(plan, activation);
+            activation = block.output;
+            steps.push(block);
         }
-        let activation = steps.last().expect("the stem comes first").output;
         let pooled = ActivationShape {
             channels: activation.channels,
             height: 1,
@@ -113,8 +115,8 @@ impl ResNetConfig {
         let cuts = self.split_points().into_iter().enumerate();
         let cuts = cuts.map(|(index, point)| {
             let (head, tail) = steps.split_at(index + 1);
-            let head = total(head);
-            let tail = total(&[tail, &[classifier]].concat());
+            let head = total(stem, &head[1..]);
+            let tail = total(classifier, tail);
             let shape = steps[index].output;
             CutProfile {
                 point,
@@ -129,8 +131,7 @@ impl ResNetConfig {
             }
         });
         let cuts = cuts.collect();
-        steps.push(classifier);
-        let whole = total(&steps);
+        let whole = total(classifier, &steps);
         Profile {
             input,
             macs: whole.macs,
@@ -274,13 +275,13 @@ fn block_cost(plan: &BlockPlan, input: ActivationShape) -> Cost {
     cost
 }
 
-fn total(steps: &[Cost]) -> Cost {
-    let first = *steps.first().expect("a run has a layer");
-    steps[1..].iter().fold(first, |sum, step| Cost {
+/// Cost of `first` and `others` together; the output is that of `first`.
+fn total(first: Cost, others: &[Cost]) -> Cost {
+    others.iter().fold(first, |sum, step| Cost {
         macs: sum.macs.saturating_add(step.macs),
         parameters: sum.parameters.saturating_add(step.parameters),
         peak_bytes: sum.peak_bytes.max(step.peak_bytes),
-        output: step.output,
+        output: sum.output,
     })
 }
 

@@ -48,6 +48,11 @@ impl PictureCodec {
         }
     }
 
+    /// Whether the codec loses detail and takes a quality.
+    #[must_use]
+    pub fn has_quality(self) -> bool {
+        !matches!(self, Self::WebPLossless | Self::Png)
+    }
 }
 
 /// Why a picture was not coded.
@@ -159,7 +164,11 @@ pub fn encode(
         let reason = format!("{} bytes of pixels, not {}", decoded.len(), rgb8.len());
         return Err(RivalError::Decode { codec, reason });
     }
-    Ok(CodedPicture { file, payload_bytes, rgb8: decoded })
+    Ok(CodedPicture {
+        file,
+        payload_bytes,
+        rgb8: decoded,
+    })
 }
 
 /// Pixels of a file that [`encode`] wrote.
@@ -168,9 +177,9 @@ fn decode(codec: PictureCodec, file: &[u8]) -> Result<Vec<u8>, String> {
         // Optimised tables make the encoder write one scan for each component. The decoder
         // behind `image` (zune-jpeg 0.5.15) reads these with wrong colours where chroma is
         // halved; libjpeg and this one agree.
-        PictureCodec::Jpeg420 | PictureCodec::Jpeg444 => {
-            jpeg_decoder::Decoder::new(file).decode().map_err(|e| e.to_string())
-        }
+        PictureCodec::Jpeg420 | PictureCodec::Jpeg444 => jpeg_decoder::Decoder::new(file)
+            .decode()
+            .map_err(|e| e.to_string()),
         PictureCodec::WebP | PictureCodec::WebPLossless => webp::Decoder::new(file)
             .decode()
             .map(|picture| picture.to_vec())
@@ -182,8 +191,16 @@ fn decode(codec: PictureCodec, file: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 fn checked_size(rgb8: &[u8], width: usize, height: usize) -> Result<(u16, u16), RivalError> {
-    let wrong = RivalError::Size { width, height, bytes: rgb8.len() };
-    let side = |n: usize| u16::try_from(n).ok().filter(|_| (1..=MAX_RIVAL_SIDE).contains(&n));
+    let wrong = RivalError::Size {
+        width,
+        height,
+        bytes: rgb8.len(),
+    };
+    let side = |n: usize| {
+        u16::try_from(n)
+            .ok()
+            .filter(|_| (1..=MAX_RIVAL_SIDE).contains(&n))
+    };
     let (Some(w), Some(h)) = (side(width), side(height)) else {
         return Err(wrong);
     };
@@ -210,7 +227,10 @@ fn jpeg_file(
     encoder.set_optimized_huffman_tables(true);
     encoder
         .encode(rgb8, width, height, ColorType::Rgb)
-        .map_err(|e| RivalError::Encode { codec, reason: e.to_string() })?;
+        .map_err(|e| RivalError::Encode {
+            codec,
+            reason: e.to_string(),
+        })?;
     Ok(file)
 }
 
@@ -230,7 +250,9 @@ fn webp_file(
         config.quality = 100.0;
     }
     let encoder = webp::Encoder::from_rgb(rgb8, u32::from(width), u32::from(height));
-    let file = encoder.encode_advanced(&config).map_err(|e| failed(format!("{e:?}")))?;
+    let file = encoder
+        .encode_advanced(&config)
+        .map_err(|e| failed(format!("{e:?}")))?;
     Ok(file.to_vec())
 }
 
@@ -246,7 +268,10 @@ fn png_file(rgb8: &[u8], (width, height): (u16, u16)) -> Result<Vec<u8>, RivalEr
     );
     picture
         .write_with_encoder(encoder)
-        .map_err(|e| RivalError::Encode { codec, reason: e.to_string() })?;
+        .map_err(|e| RivalError::Encode {
+            codec,
+            reason: e.to_string(),
+        })?;
     Ok(file.into_inner())
 }
 
@@ -295,11 +320,24 @@ pub fn evaluate(
             let found = predict(&decoded);
             let (expected, total) = (decoded.labels(), decoded.len());
             if found.len() != total {
-                return Err(RivalError::Predictions { found: found.len(), expected: total });
+                return Err(RivalError::Predictions {
+                    found: found.len(),
+                    expected: total,
+                });
             }
-            let hits = found.iter().zip(expected).filter(|(f, e)| **f == usize::from(**e));
+            let hits = found
+                .iter()
+                .zip(expected)
+                .filter(|(f, e)| **f == usize::from(**e));
             let correct = hits.count();
-            Ok(RivalPoint { codec, quality, file_bytes, payload_bytes, correct, total })
+            Ok(RivalPoint {
+                codec,
+                quality,
+                file_bytes,
+                payload_bytes,
+                correct,
+                total,
+            })
         })
         .collect()
 }

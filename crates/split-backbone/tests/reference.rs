@@ -1,5 +1,7 @@
 //! Real CIFAR networks on real pictures, against references computed with PyTorch.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod support;
 
 use std::fs;
@@ -244,7 +246,10 @@ fn all_pictures_are_classified_as_published() {
             .find(|r| r["net"] == net.0 && r["set"] == "test")
             .unwrap();
         assert_eq!(count(&row["total"]), set.len() as u64);
-        for (form, network) in [("plain", &network), ("folded", &network.fold_batch_norm())] {
+        let folded = network.fold_batch_norm();
+        // With separate norms the networks are slower; the smallest one speaks for all.
+        let plain = (net.0 == "resnet20").then_some(("plain", &network));
+        for (form, network) in plain.into_iter().chain([("folded", &folded)]) {
             let found = correct(network, &set) as u64;
             let expected = count(&row["correct"]);
             eprintln!(

@@ -1,5 +1,7 @@
 //! A cut network is the whole network.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;

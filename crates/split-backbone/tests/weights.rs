@@ -1,5 +1,7 @@
 //! Weight files: round trips, and what is said when they do not fit.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod support;
 
 use std::fs;

@@ -64,12 +64,18 @@ impl RateModel {
         }
     }
 
-    /// Bits of each picture under the density, shape `[n]`.
+    /// Bits of each picture under the density, shape `[n]`, differentiable.
+    ///
+    /// Train on latents divided by the step plus uniform noise of -0.5..0.5 (Balle 2018): on
+    /// rounded values the gradient jumps at rounding borders, and channels that should fall
+    /// silent settle right on a border instead, where they chatter between two symbols.
+    ///
+    /// The lower tail of a rectified latent is not added to zero here, though tables add it:
+    /// its gradient would push small values away from zero.
     ///
     /// # Shapes
     ///
-    /// - `symbols`: `[n, channels, height, width]`, integers as floats; differentiable when
-    ///   they come from [`straight_through_round`](crate::straight_through_round)
+    /// - `symbols`: `[n, channels, height, width]`, in units of the step
     #[must_use]
     pub fn bits(&self, symbols: Tensor<4>) -> Tensor<1> {
         let [n, channels, height, width] = symbols.dims();
@@ -77,10 +83,6 @@ impl RateModel {
         let weights = softmax(self.weights.val(), 0);
         let inverse_scales = self.log_scales.val().neg().exp();
         let locations = self.locations.val();
-        // Zero of a rectified latent holds everything below one half.
-        let above_zero = self
-            .rectified
-            .then(|| x.clone().detach().greater_scalar(0.5).float());
         let mut probability: Option<Tensor<3>> = None;
         for component in 0..COMPONENTS {
             let of = |parameter: &Tensor<2>| {
@@ -92,10 +94,7 @@ impl RateModel {
             let centred = x.clone() - of(&locations);
             let inverse = of(&inverse_scales);
             let upper = sigmoid(centred.clone().add_scalar(0.5) * inverse.clone());
-            let mut lower = sigmoid(centred.sub_scalar(0.5) * inverse);
-            if let Some(mask) = &above_zero {
-                lower = lower * mask.clone();
-            }
+            let lower = sigmoid(centred.sub_scalar(0.5) * inverse);
             let mass = (upper - lower) * of(&weights);
             probability = Some(match probability {
                 None => mass,
@@ -198,11 +197,7 @@ impl Density {
             .map(|(probability, count)| count + PRIOR_SYMBOLS * probability)
             .collect();
         let beyond = (1.0 - prior.iter().sum::<f64>()).max(0.0);
-        FreqTable::from_weights(
-            counts.min,
-            &weights,
-            counts.outside + PRIOR_SYMBOLS * beyond,
-        )
+        FreqTable::from_weights(counts.min, &weights, counts.outside + PRIOR_SYMBOLS * beyond)
     }
 }
 
@@ -222,11 +217,7 @@ fn count_channel(symbols: &[Symbols], channel: usize) -> Counts {
         let size = one.shape().height() * one.shape().width();
         channel * size..(channel + 1) * size
     };
-    let all = || {
-        symbols
-            .iter()
-            .flat_map(|s| s.values()[plane(s)].iter().copied())
-    };
+    let all = || symbols.iter().flat_map(|s| s.values()[plane(s)].iter().copied());
     let min = all().min().unwrap_or(0).max(-MAX_ALPHABET / 2);
     let max = all().max().unwrap_or(0).clamp(min, min + MAX_ALPHABET - 1);
     let length = usize::try_from(max - min + 1).expect("max is not below min");
@@ -265,10 +256,7 @@ pub(crate) fn channel_moments(values: &[f32], channels: usize, plane: usize) -> 
         .collect()
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a start value needs no more digits"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "a start value needs no more digits")]
 fn to_f32(value: f64) -> f32 {
     value as f32
 }

@@ -1,7 +1,7 @@
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
@@ -13,12 +13,17 @@ use crate::loss::relative_error;
 use crate::proxy::straight_through_round;
 use crate::rate::{RateModel, channel_moments};
 use crate::split::{Batch, Distortion};
-use crate::state::{ModuleState, load_state, module_state};
+use crate::state::{ModuleState, load_state, module_state, uniform};
 use crate::unit::{EncoderKind, Unit, UnitConfig};
 
 mod checkpoint;
 
 pub use checkpoint::CheckpointError;
+
+/// Bounds of the price that dual ascent sets, as natural logarithms: below the lower one the
+/// rate no longer matters, and a price that sank further would take long to come back.
+const LOG_LAMBDA_MIN: f64 = -5.0;
+const LOG_LAMBDA_MAX: f64 = 6.0;
 
 /// What the rate costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -163,8 +168,8 @@ impl Training {
                 batch_size: config.batch_size,
             });
         }
-        let mut rng = Pcg64::seed_from_u64(config.seed);
-        let unit = unit_config.init(device, &mut rng)?;
+        let drawn = || unit_config.init(device, &mut Pcg64::seed_from_u64(config.seed));
+        let unit = drawn()?;
         let rectified = matches!(unit_config.encoder, EncoderKind::Paper { .. });
         let rate = RateModel::init(unit_config.latent_channels, rectified, device);
         let (unit, rate) = match warm {
@@ -172,7 +177,8 @@ impl Training {
             None => {
                 let order: Vec<usize> = (0..config.batch_size).collect();
                 let batch = cache.batch(&order, device);
-                let moments = symbol_moments(&unit, unit_config, batch.activation);
+                // On a twin: the pass leaves its mark on running statistics.
+                let moments = symbol_moments(&drawn()?, unit_config, batch.activation);
                 (unit, RateModel::with_moments(&moments, rectified, device))
             }
         };
@@ -223,17 +229,16 @@ impl Training {
         let warming = self.step < self.config.warmup_steps;
         let step_size = self.unit_config.step;
         let latent = self.unit.encoder.forward(batch.activation.clone());
-        let symbols = straight_through_round(latent.div_scalar(step_size));
-        let restored = self
-            .unit
-            .decoder
-            .forward(symbols.clone().mul_scalar(step_size));
+        let latent = latent.div_scalar(step_size);
+        let noisy = latent.clone() + self.noise(latent.dims());
+        let symbols = straight_through_round(latent);
+        let restored = self.unit.decoder.forward(symbols.mul_scalar(step_size));
         let lost = if warming {
             relative_error(restored, batch.activation.clone())
         } else {
             distortion.distortion(restored, &batch)
         };
-        let kilobits = self.rate.bits(symbols).mean().div_scalar(1000.0);
+        let kilobits = self.rate.bits(noisy).mean().div_scalar(1000.0);
         let lambda = self.log_lambda.exp();
         let loss = lost.clone() + kilobits.clone().mul_scalar(lambda);
         let values = [lost, kilobits, loss.clone()]
@@ -262,7 +267,8 @@ impl Training {
     #[must_use]
     pub fn weights(&self) -> WarmStart {
         WarmStart {
-            unit: module_state(&self.unit),
+            // `valid` first takes in what the last forward pass left pending in running statistics.
+            unit: module_state(&self.unit.valid()),
             rate: module_state(&self.rate),
             lambda: self.lambda(),
         }
@@ -298,6 +304,16 @@ impl Training {
         cache.batch(indices, &self.device)
     }
 
+    /// Uniform noise of -0.5..0.5 for this step, drawn on the host: the same on every backend
+    /// and after a resume.
+    fn noise(&self, shape: [usize; 4]) -> Tensor<4> {
+        let stream = u128::try_from(self.step).expect("a step fits 128 bits");
+        let mut rng = Pcg64::new(u128::from(self.config.seed) | (1 << 64), stream);
+        let count = shape.iter().product();
+        let values: Vec<f32> = (0..count).map(|_| uniform(&mut rng) - 0.5).collect();
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    }
+
     fn update(&mut self, loss: Tensor<1>) {
         let factor = cosine(self.step, self.config.steps);
         let mut grads = loss.backward();
@@ -325,8 +341,10 @@ impl Training {
             && !warming
         {
             let excess = (self.mean_bits / target).max(1e-6).ln();
-            let move_by = (0.05 * excess).clamp(-0.03, 0.03);
-            self.log_lambda = (self.log_lambda + move_by).clamp(-14.0, 6.0);
+            // The unit follows less and less as its learning rate falls; so does the price.
+            let gain = 0.06 * cosine(self.step, self.config.steps);
+            let move_by = (gain * excess).clamp(-0.03, 0.03);
+            self.log_lambda = (self.log_lambda + move_by).clamp(LOG_LAMBDA_MIN, LOG_LAMBDA_MAX);
         }
     }
 }

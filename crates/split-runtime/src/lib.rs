@@ -25,9 +25,13 @@
 //! - a drain ends, and so does a connection whose peer is silent, slow or reads nothing.
 
 mod proto;
+mod resilience;
 mod serving;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod time;
 
 pub use proto::*;
+pub use resilience::*;
 pub use serving::*;
 pub use time::Time;

@@ -2,7 +2,7 @@
 
 mod pair;
 
-use pair::{LinkShape, Pair, contract};
+use pair::{LinkShape, Pair, contract, frame};
 use split_runtime::*;
 
 fn closed(events: &[DeviceEvent]) -> Option<&ProtocolError> {
@@ -17,17 +17,16 @@ fn a_frame_is_answered_with_what_the_edge_measured() {
     let mut pair = Pair::opened();
     let seq = pair.send(3, 100_000).unwrap();
     pair.run_for(6_000);
-    let frame = &pair.edge_events[0];
     let EdgeEvent::Frame {
         contract,
         rung,
         body,
         ..
-    } = frame
+    } = &pair.edge_events[0]
     else {
-        panic!("{frame:?}");
+        panic!("{:?}", pair.edge_events);
     };
-    assert_eq!((*contract, *rung, body.as_slice()), (0, 3, &b"frame"[..]));
+    assert_eq!((*contract, *rung, body), (0, 3, &frame(3, 7)));
     pair.answer_all();
     pair.run_for(6_000);
     let Outcome::Answered {
@@ -86,13 +85,48 @@ fn a_frame_for_a_rung_that_is_not_there_is_refused_by_name() {
 
     // A device with a larger bank of the same name doesn't get this far: the contract has the
     // number of rungs. One that lies about it is refused by the edge.
-    let frame = [6, 4, 0, 0, 8, 200, 1];
-    pair.edge.receive(pair.now, &frame).unwrap();
+    let message = [6, 4, 0, 0, 8, 200, 1];
+    pair.edge.receive(pair.now, &message).unwrap();
     let mut out = Vec::new();
     assert!(pair.edge.poll_transmit(&mut out));
     let detail = b"rung 8 of split `layer1`, which has 8";
     assert!(out.windows(detail.len()).any(|part| part == detail));
     assert_eq!(pair.edge.counts().refused, 1);
+}
+
+#[test]
+fn a_frame_of_another_bank_or_rung_or_a_damaged_one_is_refused_before_the_queue() {
+    let mut damaged = frame(1, 7);
+    damaged[7] ^= 1;
+    let cases = [
+        (
+            frame(1, 8),
+            "frame of bank 00000008, split `layer1` has bank 00000007",
+        ),
+        (
+            frame(2, 7),
+            "frame of rung 2 of split `layer1`, sent as rung 1",
+        ),
+        (damaged, "unreadable frame"),
+        ([frame(1, 7), vec![0]].concat(), "1 bytes after the frame"),
+    ];
+    for (body, expected) in cases {
+        let mut pair = Pair::opened();
+        let request = Request {
+            split: 0,
+            rung: 1,
+            budget_us: 50_000,
+            body: &body,
+        };
+        let seq = pair.device.send(pair.now, &request).unwrap();
+        pair.run_for(20_000);
+        assert!(pair.edge_events.is_empty());
+        let [Outcome::Refused { answer, .. }] = pair.outcomes()[&seq][..] else {
+            panic!("{:?}", pair.device_events);
+        };
+        assert_eq!(answer.status, Status::BadFrame);
+        assert!(answer.detail.starts_with(expected), "{}", answer.detail);
+    }
 }
 
 #[test]
@@ -154,6 +188,23 @@ fn a_deadline_gives_one_outcome_and_the_late_answer_is_kept_apart() {
     });
     assert!(late, "{:?}", pair.device_events);
     assert_eq!(pair.device.in_flight(), 0);
+}
+
+#[test]
+fn the_edge_gets_the_budget_less_the_way() {
+    let mut pair = Pair::opened();
+    pair.send(0, 100_000).unwrap();
+    pair.run_for(6_000);
+    pair.answer_all();
+    pair.run_for(6_000);
+    assert_eq!(pair.device.net_us(), 11_000 - 30);
+    let sent = pair.now;
+    pair.send(0, 100_000).unwrap();
+    pair.run_for(6_000);
+    let Some(EdgeEvent::Frame { deadline, .. }) = pair.edge_events.last() else {
+        panic!("{:?}", pair.edge_events);
+    };
+    assert_eq!(*deadline, sent.after(5_000 + 100_000 - 10_970));
 }
 
 #[test]

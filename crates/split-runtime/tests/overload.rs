@@ -41,7 +41,7 @@ fn arrivals(load: f64, count: u32, seed: u64) -> VecDeque<Job> {
     };
     let mut job = |seq| {
         at_us += -uniform(&mut rng).ln() / (load * CAPACITY_PER_S) * 1e6;
-        let budget_us = if rng.next_u32() % 2 == 0 {
+        let budget_us = if rng.next_u32().is_multiple_of(2) {
             30_000
         } else {
             100_000
@@ -74,7 +74,7 @@ fn percentile_ms(sorted_us: &[u64], share: f64) -> f64 {
 
 fn run(config: SchedulerConfig, load: f64, count: u32) -> Study {
     let mut jobs = arrivals(load, count, 11);
-    let mut edge = EdgeScheduler::new(config, Time::ZERO).unwrap();
+    let mut edge = EdgeScheduler::new(config, Time::ZERO).expect("a valid config");
     let mut running: Option<(Batch, Time)> = None;
     let mut latencies = Vec::new();
     let mut waiting_most = 0;
@@ -222,7 +222,7 @@ fn admission_tells_at_once_and_costs_few_answers() {
 fn run_delayed(delay_us: u64, per_s: f64) -> (f64, f64) {
     let mut jobs = arrivals(per_s / CAPACITY_PER_S, 40_000, 5);
     let config = bare(Order::Fifo, DropRule::Never);
-    let mut edge = EdgeScheduler::new(config, Time::ZERO).unwrap();
+    let mut edge = EdgeScheduler::new(config, Time::ZERO).expect("a valid config");
     let mut busy: Option<(Batch, Time)> = None;
     let mut latencies = Vec::new();
     let mut now = Time::ZERO;

@@ -130,7 +130,7 @@ const SCHEMAS: [(&str, Fields); 6] = [
 #[non_exhaustive]
 pub enum LineError {
     /// Not JSON.
-    #[error("not JSON: {0}")]
+    #[error(transparent)]
     Json(#[from] serde_json::Error),
     /// The schema is none that we know.
     #[error("unknown schema {found:?}")]

@@ -56,10 +56,10 @@ pub struct Machine {
 pub struct DataSet {
     /// Name, such as `cifar10`.
     pub name: String,
-    /// Number of training pictures.
-    pub train: u64,
-    /// Number of test pictures.
-    pub test: u64,
+    /// Training pictures: their number, or words where a number says too little.
+    pub train: Value,
+    /// Test pictures: their number, or words where a number says too little.
+    pub test: Value,
     /// Digest of the pictures.
     pub sha256: String,
 }
@@ -155,7 +155,7 @@ pub struct Row {
 #[non_exhaustive]
 pub enum RaError {
     /// Not JSON, or a required field is missing or of another type.
-    #[error("not a {SCHEMA} document: {0}")]
+    #[error(transparent)]
     Json(#[from] serde_json::Error),
     /// The schema is another one.
     #[error("schema is {found:?}, expected {SCHEMA:?}")]

@@ -47,18 +47,26 @@ fn whole(document: &RaDocument, rows: &[Row]) -> String {
 fn caption(document: &RaDocument) -> String {
     let (backbone, data) = (&document.backbone, &document.data);
     format!(
-        "{} cut at {}, {} ({} test pictures); unsplit {} {}, {} MACs. `{}`, commit {}, {}.\n",
+        "{} cut at {}, {}, tested on {}; unsplit {} {}, {} MACs. Commit {}, {} with {} cores.\n\n```\n{}\n```\n",
         backbone.name,
         backbone.split,
         data.name,
-        data.test,
+        pictures(&data.test),
         accuracy(document, backbone.value),
         metric_name(document),
         millions(backbone.macs),
-        document.command,
         document.git,
         document.machine.cpu,
+        document.machine.cores,
+        document.command,
     )
+}
+
+/// A number of pictures, or the words that stand in its place.
+fn pictures(value: &serde_json::Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| format!("{value} pictures"), str::to_owned)
 }
 
 fn row_table(document: &RaDocument, rows: &[Row]) -> String {

@@ -48,15 +48,21 @@ impl Framing {
     /// Side of the resulting square in pixels.
     #[must_use]
     pub fn side(&self) -> usize {
-        usize::try_from(self.crop).expect("at most 4096")
+        // At most 4096, so it always fits.
+        usize::try_from(self.crop).unwrap_or(usize::MAX)
     }
 
     /// Brings one picture to this size. The scaling filter is a triangle that widens with the
     /// scale, as PIL's bilinear filter does.
+    ///
+    /// # Panics
+    ///
+    /// If the picture has no pixels or is more than 2^16 times as long as wide.
     #[must_use]
     pub fn apply(&self, picture: &RgbImage) -> RgbImage {
         let (width, height) = (picture.width(), picture.height());
         let shorter = u64::from(width.min(height));
+        assert!(shorter > 0, "a picture has pixels");
         let scaled = |side: u32| {
             let side = u64::from(side) * u64::from(self.resize) / shorter;
             u32::try_from(side).expect("sides are limited")

@@ -57,10 +57,18 @@ struct Skin {
 
 fn skin(model: &mut Model, draw: &mut Draw) -> Skin {
     let fur = coat(draw);
-    let shade = if draw.chance(0.5) { draw.within(0.25, 0.6) } else { draw.within(0.9, 1.8) };
+    let shade = if draw.chance(0.5) {
+        draw.within(0.25, 0.6)
+    } else {
+        draw.within(0.9, 1.8)
+    };
     let coat = model.material(fur);
     let dark = model.material(Material::plain([0.02, 0.018, 0.015], 0.5, draw));
-    let extra = Material { base: scale(fur.base, shade), pattern: Pattern::Plain, ..fur };
+    let extra = Material {
+        base: scale(fur.base, shade),
+        pattern: Pattern::Plain,
+        ..fur
+    };
     let extra = model.material(extra);
     Skin { coat, dark, extra }
 }
@@ -72,16 +80,27 @@ fn build_body(model: &mut Model, plan: &Plan, skin: &Skin, draw: &mut Draw) -> V
     let hip = [-half_length * 0.72, middle, 0.0];
     let shoulder = [half_length * 0.72, middle + draw.within(-0.02, 0.05), 0.0];
     let sits = draw.chance(plan.sits);
-    model.ball([0.0, middle, 0.0], [half_length, half_height, half_width], skin.coat);
+    model.ball(
+        [0.0, middle, 0.0],
+        [half_length, half_height, half_width],
+        skin.coat,
+    );
     let chest = [half_height * 1.15, half_height * 1.12, half_width * 1.08];
     model.ball(shoulder, chest, skin.coat);
-    model.ball(hip, [half_height * 1.1, half_height * 1.05, half_width * 1.1], skin.coat);
+    model.ball(
+        hip,
+        [half_height * 1.1, half_height * 1.05, half_width * 1.1],
+        skin.coat,
+    );
     let raised = if sits { draw.within(0.1, 0.15) } else { 0.0 };
     if sits {
         model.turn_from(0, &rotate_z(raised), hip);
     }
     let lift = rotate_z(raised);
-    let shoulder = add(super::geometry::apply(&lift, super::geometry::sub(shoulder, hip)), hip);
+    let shoulder = add(
+        super::geometry::apply(&lift, super::geometry::sub(shoulder, hip)),
+        hip,
+    );
     for side in [-1.0, 1.0] {
         for (top, front) in [(shoulder, true), (hip, false)] {
             let start = add(top, [0.0, -half_height * 0.3, side * half_width * 0.62]);
@@ -95,7 +114,11 @@ fn build_body(model: &mut Model, plan: &Plan, skin: &Skin, draw: &mut Draw) -> V
         }
     }
     let neck_root = add(shoulder, [half_height * 0.4, half_height * 0.5, 0.0]);
-    let neck_root = if sits { add(neck_root, [0.0, -plan.leg * 0.3, 0.0]) } else { neck_root };
+    let neck_root = if sits {
+        add(neck_root, [0.0, -plan.leg * 0.3, 0.0])
+    } else {
+        neck_root
+    };
     let head = add(neck_root, plan.neck);
     let radii = [plan.neck_thickness * 1.35, plan.neck_thickness];
     model.limb(neck_root, head, radii, skin.coat);
@@ -113,27 +136,54 @@ fn build_leg(
     let t = plan.leg_thickness;
     if folded {
         let foot = [start[0] + plan.leg * 0.5, t, start[2] * 1.5];
-        model.ball([start[0], start[1] * 0.6, start[2] * 1.2], [t * 2.4, t * 2.8, t * 1.6], skin.coat);
+        model.ball(
+            [start[0], start[1] * 0.6, start[2] * 1.2],
+            [t * 2.4, t * 2.8, t * 1.6],
+            skin.coat,
+        );
         model.limb([start[0], t, start[2] * 1.5], foot, [t, t], skin.coat);
         return;
     }
     let knee = [start[0] + swing * 0.35, start[1] * 0.48, start[2] * 1.05];
     let foot = [start[0] + swing, t * 0.6, start[2] * 1.05];
     model.limb(start, knee, [t * 1.5, t], skin.coat);
-    let lower = if draw.chance(0.3) { skin.extra } else { skin.coat };
+    let lower = if draw.chance(0.3) {
+        skin.extra
+    } else {
+        skin.coat
+    };
     model.limb(knee, foot, [t, t * 0.75], lower);
     model.ball(add(foot, [t * 0.5, 0.0, 0.0]), [t * 1.3, t * 0.8, t], lower);
 }
 
 /// Head with snout, nose and eyes; `tilt` turns the snout downwards.
-fn build_head(model: &mut Model, plan: &Plan, skin: &Skin, (at, tilt): (Vec3, f32), draw: &mut Draw) {
+fn build_head(
+    model: &mut Model,
+    plan: &Plan,
+    skin: &Skin,
+    (at, tilt): (Vec3, f32),
+    draw: &mut Draw,
+) {
     let r = plan.head;
     let first = model.parts.len();
     model.ball(at, [r * 1.1, r, r * 0.92], skin.coat);
     let tip = add(at, [r * 0.8 + plan.snout, -r * 0.3, 0.0]);
-    let muzzle = if draw.chance(0.35) { skin.extra } else { skin.coat };
-    model.limb(add(at, [r * 0.3, -r * 0.2, 0.0]), tip, [r * 0.68, r * 0.42], muzzle);
-    model.ball(add(tip, [r * 0.34, r * 0.08, 0.0]), [r * 0.17, r * 0.17, r * 0.2], skin.dark);
+    let muzzle = if draw.chance(0.35) {
+        skin.extra
+    } else {
+        skin.coat
+    };
+    model.limb(
+        add(at, [r * 0.3, -r * 0.2, 0.0]),
+        tip,
+        [r * 0.68, r * 0.42],
+        muzzle,
+    );
+    model.ball(
+        add(tip, [r * 0.34, r * 0.08, 0.0]),
+        [r * 0.17, r * 0.17, r * 0.2],
+        skin.dark,
+    );
     for side in [-1.0, 1.0] {
         let eye = add(at, [r * 0.72, r * 0.32, side * r * 0.56]);
         model.ball(eye, [r * 0.17; 3], skin.dark);
@@ -171,16 +221,34 @@ pub(super) fn cat(draw: &mut Draw) -> Model {
         sits: 0.3,
     };
     let head = build_body(&mut model, &plan, &skin, draw);
-    build_head(&mut model, &plan, &skin, (head, draw.within(-0.02, 0.06)), draw);
+    build_head(
+        &mut model,
+        &plan,
+        &skin,
+        (head, draw.within(-0.02, 0.06)),
+        draw,
+    );
     let r = plan.head;
     for side in [-1.0, 1.0] {
         let root = add(head, [-r * 0.05, r * 0.7, side * r * 0.52]);
-        let tip = add(root, [draw.within(-0.1, 0.1) * r, r * draw.within(0.7, 1.0), side * r * 0.2]);
+        let tip = add(
+            root,
+            [
+                draw.within(-0.1, 0.1) * r,
+                r * draw.within(0.7, 1.0),
+                side * r * 0.2,
+            ],
+        );
         model.limb(root, tip, [r * 0.42, r * 0.05], skin.coat);
     }
     let root = [-plan.body[0] * 0.95, plan.leg + plan.body[1], 0.0];
     let (up, out) = (draw.within(0.05, 0.3), draw.within(-0.1, 0.1));
-    let bends = [[-0.17, up * 0.3, out], [-0.14, up, out], [-0.06, up * 1.2 + 0.05, out], [0.06, 0.14, 0.0]];
+    let bends = [
+        [-0.17, up * 0.3, out],
+        [-0.14, up, out],
+        [-0.06, up * 1.2 + 0.05, out],
+        [0.06, 0.14, 0.0],
+    ];
     build_tail(&mut model, root, &bends, [0.06, 0.045], skin.coat);
     model
 }
@@ -200,7 +268,13 @@ pub(super) fn dog(draw: &mut Draw) -> Model {
         sits: 0.25,
     };
     let head = build_body(&mut model, &plan, &skin, draw);
-    build_head(&mut model, &plan, &skin, (head, draw.within(-0.02, 0.08)), draw);
+    build_head(
+        &mut model,
+        &plan,
+        &skin,
+        (head, draw.within(-0.02, 0.08)),
+        draw,
+    );
     let r = plan.head;
     let droop = draw.within(0.6, 1.0);
     for side in [-1.0, 1.0] {
@@ -210,7 +284,10 @@ pub(super) fn dog(draw: &mut Draw) -> Model {
     }
     let root = [-plan.body[0] * 0.95, plan.leg + plan.body[1] * 1.1, 0.0];
     let up = draw.within(-0.08, 0.2);
-    let bends = [[-0.12, up, 0.0], [-0.08, up + 0.05, draw.within(-0.06, 0.06)]];
+    let bends = [
+        [-0.12, up, 0.0],
+        [-0.08, up + 0.05, draw.within(-0.06, 0.06)],
+    ];
     build_tail(&mut model, root, &bends, [0.06, 0.035], skin.coat);
     model
 }
@@ -220,30 +297,56 @@ pub(super) fn horse(draw: &mut Draw) -> Model {
     let skin = skin(&mut model, draw);
     let grazing = draw.chance(0.15);
     let plan = Plan {
-        body: [draw.within(0.52, 0.6), draw.within(0.24, 0.29), draw.within(0.19, 0.23)],
+        body: [
+            draw.within(0.52, 0.6),
+            draw.within(0.24, 0.29),
+            draw.within(0.19, 0.23),
+        ],
         leg: draw.within(0.52, 0.66),
         leg_thickness: draw.within(0.055, 0.075),
-        neck: if grazing { [0.4, -0.4, 0.0] } else { [draw.within(0.26, 0.4), draw.within(0.3, 0.46), 0.0] },
+        neck: if grazing {
+            [0.4, -0.4, 0.0]
+        } else {
+            [draw.within(0.26, 0.4), draw.within(0.3, 0.46), 0.0]
+        },
         neck_thickness: draw.within(0.13, 0.16),
         head: draw.within(0.14, 0.17),
         snout: draw.within(0.26, 0.33),
         sits: 0.0,
     };
     let head = build_body(&mut model, &plan, &skin, draw);
-    build_head(&mut model, &plan, &skin, (head, draw.within(0.08, 0.14)), draw);
+    build_head(
+        &mut model,
+        &plan,
+        &skin,
+        (head, draw.within(0.08, 0.14)),
+        draw,
+    );
     let r = plan.head;
     for side in [-1.0, 1.0] {
         let root = add(head, [-r * 0.3, r * 0.75, side * r * 0.45]);
-        model.limb(root, add(root, [0.0, r * 0.75, 0.0]), [r * 0.24, r * 0.06], skin.coat);
+        model.limb(
+            root,
+            add(root, [0.0, r * 0.75, 0.0]),
+            [r * 0.24, r * 0.06],
+            skin.coat,
+        );
     }
-    let mane = model.material(Material { grain: 0.6, ..Material::plain(draw.colour(0.15, 0.12), 0.05, draw) });
+    let mane = model.material(Material {
+        grain: 0.6,
+        ..Material::plain(draw.colour(0.15, 0.12), 0.05, draw)
+    });
     let (behind, root) = ([-plan.neck_thickness, 0.04, 0.0], scale(plan.neck, -1.0));
     for t in [0.0, 0.25, 0.5, 0.75] {
         let at = add(add(head, scale(root, t)), behind);
         model.ball(at, [0.11, 0.15, 0.08], mane);
     }
     let root = [-plan.body[0] * 1.05, plan.leg + plan.body[1] * 1.1, 0.0];
-    let bends = [[-0.12, -0.06, 0.0], [-0.05, -0.22, 0.0], [0.0, -0.25, draw.within(-0.05, 0.05)]];
+    let bends = [
+        [-0.12, -0.06, 0.0],
+        [-0.05, -0.22, 0.0],
+        [0.0, -0.25, draw.within(-0.05, 0.05)],
+    ];
     build_tail(&mut model, root, &bends, [0.07, 0.1], mane);
     model
 }
@@ -253,17 +356,31 @@ pub(super) fn deer(draw: &mut Draw) -> Model {
     let skin = skin(&mut model, draw);
     let grazing = draw.chance(0.12);
     let plan = Plan {
-        body: [draw.within(0.46, 0.56), draw.within(0.18, 0.22), draw.within(0.14, 0.18)],
+        body: [
+            draw.within(0.46, 0.56),
+            draw.within(0.18, 0.22),
+            draw.within(0.14, 0.18),
+        ],
         leg: draw.within(0.5, 0.66),
         leg_thickness: draw.within(0.04, 0.055),
-        neck: if grazing { [0.36, -0.34, 0.0] } else { [draw.within(0.16, 0.3), draw.within(0.28, 0.44), 0.0] },
+        neck: if grazing {
+            [0.36, -0.34, 0.0]
+        } else {
+            [draw.within(0.16, 0.3), draw.within(0.28, 0.44), 0.0]
+        },
         neck_thickness: draw.within(0.08, 0.11),
         head: draw.within(0.12, 0.15),
         snout: draw.within(0.1, 0.18),
         sits: 0.0,
     };
     let head = build_body(&mut model, &plan, &skin, draw);
-    build_head(&mut model, &plan, &skin, (head, draw.within(0.03, 0.1)), draw);
+    build_head(
+        &mut model,
+        &plan,
+        &skin,
+        (head, draw.within(0.03, 0.1)),
+        draw,
+    );
     let r = plan.head;
     for side in [-1.0, 1.0] {
         let root = add(head, [-r * 0.35, r * 0.5, side * r * 0.9]);
@@ -290,9 +407,19 @@ fn build_antlers(model: &mut Model, head: Vec3, r: f32, bone: usize, draw: &mut 
         model.limb(bow, tip, [0.04, 0.028], bone);
         for t in [0.25, 0.9] {
             let fork = mix(root, bow, t);
-            model.limb(fork, add(fork, [0.17, 0.15, side * 0.02]), [0.036, 0.024], bone);
+            model.limb(
+                fork,
+                add(fork, [0.17, 0.15, side * 0.02]),
+                [0.036, 0.024],
+                bone,
+            );
         }
-        model.limb(mix(bow, tip, 0.4), add(mix(bow, tip, 0.4), [-0.12, 0.16, 0.0]), [0.036, 0.024], bone);
+        model.limb(
+            mix(bow, tip, 0.4),
+            add(mix(bow, tip, 0.4), [-0.12, 0.16, 0.0]),
+            [0.036, 0.024],
+            bone,
+        );
     }
 }
 
@@ -302,31 +429,73 @@ pub(super) fn bird(draw: &mut Draw) -> Model {
     if draw.chance(0.5) {
         plumage.base = draw.colour(0.8, 0.5);
     }
-    let other = if draw.chance(0.5) { plumage.other } else { draw.colour(0.7, 0.5) };
+    let other = if draw.chance(0.5) {
+        plumage.other
+    } else {
+        draw.colour(0.7, 0.5)
+    };
     let body = model.material(plumage);
-    let wing = model.material(Material { base: other, other: scale(other, 0.4), ..plumage });
+    let wing = model.material(Material {
+        base: other,
+        other: scale(other, 0.4),
+        ..plumage
+    });
     let horn = model.material(Material::plain([0.5, 0.3, 0.06], 0.3, draw));
     let dark = model.material(Material::plain([0.02; 3], 0.6, draw));
     let (length, girth) = (draw.within(0.4, 0.52), draw.within(0.22, 0.3));
     let tilt = draw.within(0.0, 0.14);
-    let leg = if draw.chance(0.25) { draw.within(0.5, 0.7) } else { draw.within(0.15, 0.32) };
+    let leg = if draw.chance(0.25) {
+        draw.within(0.5, 0.7)
+    } else {
+        draw.within(0.15, 0.32)
+    };
     model.ball([0.0, 0.0, 0.0], [length, girth, girth * 0.92], body);
     for side in [-1.0, 1.0] {
         let at = [-0.1, 0.05, side * girth * 0.72];
-        model.turned(Shape::Ball, at, [length * 0.85, girth * 0.6, 0.1], &rotate_z(-0.03), wing);
+        model.turned(
+            Shape::Ball,
+            at,
+            [length * 0.85, girth * 0.6, 0.1],
+            &rotate_z(-0.03),
+            wing,
+        );
     }
     let tail = draw.within(0.25, 0.5);
     let size = [tail, 0.035, 0.11];
-    model.turned(Shape::Cube, [-length - tail * 0.6, 0.02, 0.0], size, &rotate_z(0.02), wing);
+    model.turned(
+        Shape::Cube,
+        [-length - tail * 0.6, 0.02, 0.0],
+        size,
+        &rotate_z(0.02),
+        wing,
+    );
     let neck = draw.within(0.0, 0.25) + leg * 0.3;
     let r = draw.within(0.15, 0.2);
     let head = [length * 0.85 + neck * 0.15, girth * 0.75 + neck, 0.0];
-    model.limb([length * 0.6, girth * 0.3, 0.0], head, [0.15, r * 0.8], body);
-    model.ball(head, [r * 1.08, r, r * 0.95], if draw.chance(0.4) { wing } else { body });
+    model.limb(
+        [length * 0.6, girth * 0.3, 0.0],
+        head,
+        [0.15, r * 0.8],
+        body,
+    );
+    model.ball(
+        head,
+        [r * 1.08, r, r * 0.95],
+        if draw.chance(0.4) { wing } else { body },
+    );
     let beak = add(head, [r * draw.within(1.7, 3.0), -r * 0.15, 0.0]);
-    model.limb(add(head, [r * 0.6, 0.0, 0.0]), beak, [r * 0.38, r * 0.05], horn);
+    model.limb(
+        add(head, [r * 0.6, 0.0, 0.0]),
+        beak,
+        [r * 0.38, r * 0.05],
+        horn,
+    );
     for side in [-1.0, 1.0] {
-        model.ball(add(head, [r * 0.55, r * 0.25, side * r * 0.72]), [r * 0.17; 3], dark);
+        model.ball(
+            add(head, [r * 0.55, r * 0.25, side * r * 0.72]),
+            [r * 0.17; 3],
+            dark,
+        );
     }
     model.turn_from(0, &rotate_z(tilt), [0.0; 3]);
     let lift = leg + girth * 0.9;
@@ -334,7 +503,10 @@ pub(super) fn bird(draw: &mut Draw) -> Model {
         part.centre[1] += lift;
     }
     for side in [-1.0, 1.0] {
-        let (top, stride) = ([0.0, lift - girth * 0.7, side * 0.1], draw.within(-0.12, 0.12));
+        let (top, stride) = (
+            [0.0, lift - girth * 0.7, side * 0.1],
+            draw.within(-0.12, 0.12),
+        );
         let foot = [stride, 0.02, side * 0.1];
         model.limb(top, foot, [0.035, 0.025], horn);
         model.limb(foot, add(foot, [0.14, 0.0, 0.0]), [0.025, 0.015], horn);

@@ -44,7 +44,10 @@ impl Surface {
 
     /// Colour at `(u, v)` in picture widths; `footprint` is the size of a sample there.
     fn colour(&self, textures: &Textures, u: f32, v: f32, footprint: f32) -> Vec3 {
-        let (mut tu, tv) = (u * self.repeats + self.offset[0], v * self.repeats + self.offset[1]);
+        let (mut tu, tv) = (
+            u * self.repeats + self.offset[0],
+            v * self.repeats + self.offset[1],
+        );
         let size = footprint * self.repeats;
         let (gap, shade, shift) = self.joint(u, v);
         tu += shift;
@@ -66,7 +69,11 @@ impl Surface {
         };
         let y = (v + self.offset[1]) * rows;
         let row = y - fraction(y);
-        let stagger = if self.joints == Joints::Tiles { 0.0 } else { row * 0.37 };
+        let stagger = if self.joints == Joints::Tiles {
+            0.0
+        } else {
+            row * 0.37
+        };
         let x = (u + self.offset[0]) * columns + stagger;
         let column = x - fraction(x);
         let near = |t: f32, w: f32| fraction(t).min(1.0 - fraction(t)) / w;
@@ -159,7 +166,11 @@ pub(super) fn paint(canvas: &mut Canvas, textures: &Textures, draw: &mut Draw) -
 /// Perspective: picture widths on the ground seen at `(x, y)` and the footprint of a sample.
 fn on_ground(x: f32, y: f32, horizon: f32) -> (f32, f32, f32) {
     let depth = 0.55 / (y - horizon + 0.09);
-    ((x - 0.5) * depth, depth, depth / f32::from(u8::try_from(SIDE).expect("128")))
+    (
+        (x - 0.5) * depth,
+        depth,
+        depth / f32::from(u8::try_from(SIDE).expect("128")),
+    )
 }
 
 fn landscape(canvas: &mut Canvas, textures: &Textures, draw: &mut Draw) -> f32 {
@@ -190,7 +201,11 @@ fn landscape(canvas: &mut Canvas, textures: &Textures, draw: &mut Draw) -> f32 {
             return mix(hills.colour(textures, x, y, step), low, haze);
         }
         let puff = textures.sample(Grain::Cloudy, x * 0.4 + shift[1], y * 0.8 + shift[0], step);
-        mix(air, [0.9, 0.9, 0.92], smoothstep(0.1, 0.9, puff + cloud - 0.5) * 0.8)
+        mix(
+            air,
+            [0.9, 0.9, 0.92],
+            smoothstep(0.1, 0.9, puff + cloud - 0.5) * 0.8,
+        )
     });
     horizon
 }
@@ -199,7 +214,11 @@ fn room(canvas: &mut Canvas, textures: &Textures, draw: &mut Draw) -> f32 {
     let edge = draw.within(0.3, 0.75);
     let slope = draw.within(-0.15, 0.15);
     let (back, base) = (wall(draw), floor(draw));
-    let skirting = if draw.chance(0.5) { draw.within(0.02, 0.06) } else { 0.0 };
+    let skirting = if draw.chance(0.5) {
+        draw.within(0.02, 0.06)
+    } else {
+        0.0
+    };
     let board = draw.colour(0.2, 0.6);
     let (glow_x, glow) = (draw.unit(), draw.within(0.0, 0.7));
     let step = 1.0 / f32::from(u8::try_from(SIDE).expect("128"));
@@ -220,7 +239,11 @@ fn room(canvas: &mut Canvas, textures: &Textures, draw: &mut Draw) -> f32 {
 }
 
 fn close_up(canvas: &mut Canvas, textures: &Textures, draw: &mut Draw) -> f32 {
-    let surface = if draw.chance(0.65) { ground(draw) } else { floor(draw) };
+    let surface = if draw.chance(0.65) {
+        ground(draw)
+    } else {
+        floor(draw)
+    };
     let tilt = draw.within(0.2, 1.2);
     canvas.fill(|x, y| {
         let (u, v, footprint) = on_ground(x, y, -tilt);

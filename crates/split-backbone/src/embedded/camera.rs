@@ -37,7 +37,11 @@ pub(super) fn expose(canvas: &Canvas, draw: &mut Draw, out: &mut [u8]) {
         let (x, y) = (centred(i % PIXELS), centred(i / PIXELS));
         let fall = 1.0 - vignette * 0.5 * (x * x + y * y);
         let light = scale(*pixel, gain * fall);
-        *pixel = tone([0, 1, 2].map(|k| light[k] * balance[k]), contrast, saturation);
+        *pixel = tone(
+            [0, 1, 2].map(|k| light[k] * balance[k]),
+            contrast,
+            saturation,
+        );
     }
     if draw.chance(0.5) {
         sharpen(&mut pixels, draw.within(0.15, 0.7));
@@ -106,7 +110,11 @@ fn sensor_noise(coarse: bool, draw: &mut Draw) -> Vec<Vec3> {
     (0..PIXELS * PIXELS)
         .map(|i| {
             let right = if i % PIXELS + 1 < PIXELS { i + 1 } else { i };
-            let below = if i + PIXELS < raw.len() { i + PIXELS } else { i };
+            let below = if i + PIXELS < raw.len() {
+                i + PIXELS
+            } else {
+                i
+            };
             [0, 1, 2].map(|k| 0.6 * (raw[i][k] + raw[right][k] + raw[below][k]))
         })
         .collect()
@@ -142,8 +150,9 @@ mod tests {
 
     #[test]
     fn tone_curve_rises() {
-        let steps: Vec<f32> =
-            (0..=40u8).map(|i| tone([f32::from(i) / 20.0; 3], 1.0, 1.0)[0]).collect();
+        let steps: Vec<f32> = (0..=40u8)
+            .map(|i| tone([f32::from(i) / 20.0; 3], 1.0, 1.0)[0])
+            .collect();
         assert!(steps.windows(2).all(|w| w[0] <= w[1]));
         assert_eq!(steps[0], 0.0);
     }

@@ -25,7 +25,11 @@ pub(super) struct Lighting {
 
 impl Lighting {
     pub(super) fn drawn(draw: &mut Draw) -> Self {
-        let towards = [draw.within(-1.0, 1.0), draw.within(0.25, 1.2), draw.within(-0.15, 1.1)];
+        let towards = [
+            draw.within(-1.0, 1.0),
+            draw.within(0.25, 1.2),
+            draw.within(-0.15, 1.1),
+        ];
         let warmth = draw.within(-0.15, 0.3);
         let strength = draw.within(0.4, 1.5);
         let lamp = scale([1.0 + warmth, 1.0, 1.0 - warmth], strength);
@@ -35,7 +39,10 @@ impl Lighting {
             towards: normalize(towards),
             lamp,
             sky,
-            bounce: scale(draw.tinted([1.0, 0.9, 0.75], 0.15), fill * draw.within(0.2, 0.7)),
+            bounce: scale(
+                draw.tinted([1.0, 0.9, 0.75], 0.15),
+                fill * draw.within(0.2, 0.7),
+            ),
         }
     }
 }
@@ -61,15 +68,26 @@ impl<'a> Layer<'a> {
         let (low, high) = bounds(&solids);
         let half = scale(sub(high, low), 0.5);
         let centre = scale(add(low, high), 0.5);
-        Self { solids, materials, ground, centre, half, radius: length(half) }
+        Self {
+            solids,
+            materials,
+            ground,
+            centre,
+            half,
+            radius: length(half),
+        }
     }
 
     /// True if any solid lies between `from` and the lamp.
     fn blocks(&self, from: Vec3, towards: Vec3) -> bool {
         near_ray(self.centre, self.radius * self.radius, from, towards)
             && self.solids.iter().any(|solid| {
-                near_ray(solid.centre(), dot(solid.extent, solid.extent), from, towards)
-                    && solid.meet(from, towards).is_some()
+                near_ray(
+                    solid.centre(),
+                    dot(solid.extent, solid.extent),
+                    from,
+                    towards,
+                ) && solid.meet(from, towards).is_some()
             })
     }
 }
@@ -109,7 +127,9 @@ fn span(centre: f32, half: f32) -> std::ops::Range<usize> {
 
 impl Canvas {
     pub(super) fn new() -> Self {
-        Self { samples: vec![[0.0; 3]; SIDE * SIDE] }
+        Self {
+            samples: vec![[0.0; 3]; SIDE * SIDE],
+        }
     }
 
     /// Sets every sample from its place, in fractions of the width and height.
@@ -122,7 +142,9 @@ impl Canvas {
     /// Darkens the ground where the lamp does not reach it. `edge` is the far end of the
     /// ground as a fraction of the height.
     pub(super) fn cast_shadow(&mut self, layer: &Layer<'_>, light: &Lighting, edge: f32) {
-        let Some((foot, normal)) = layer.ground else { return };
+        let Some((foot, normal)) = layer.ground else {
+            return;
+        };
         let mut lit = vec![1.0f32; CELLS * CELLS];
         for (i, cell) in lit.iter_mut().enumerate() {
             let x = 4.0 * coordinate(i % CELLS);
@@ -154,7 +176,9 @@ impl Canvas {
             for row in span(128.0 - centre[1], half[1]) {
                 for column in span(centre[0], half[0]) {
                     let eye = eye(column, row, seen.start);
-                    let Some(hit) = solid.meet(eye, INWARD) else { continue };
+                    let Some(hit) = solid.meet(eye, INWARD) else {
+                        continue;
+                    };
                     let at = seen.index(column, row);
                     if hit.along < seen.along[at] {
                         seen.along[at] = hit.along;
@@ -174,14 +198,20 @@ impl Canvas {
                 let mut shadow = None;
                 for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
                     let (x, y) = (column + dx, row + dy);
-                    let Some((solid, hit)) = seen.hit(layer, x, y) else { continue };
+                    let Some((solid, hit)) = seen.hit(layer, x, y) else {
+                        continue;
+                    };
                     let material = &layer.materials[solid.material];
                     let colour = material.colour(solid.object_point(&hit));
                     let normal = solid.normal(&hit);
                     let open = *shadow.get_or_insert_with(|| {
                         let p = add(eye(x, y, seen.start - hit.along), normal);
                         let facing = dot(normal, light.towards) > 0.0;
-                        if facing && !layer.blocks(p, light.towards) { 1.0 } else { 0.0 }
+                        if facing && !layer.blocks(p, light.towards) {
+                            1.0
+                        } else {
+                            0.0
+                        }
                     });
                     self.samples[y * SIDE + x] = lit(colour, normal, material.gloss, light, open);
                 }
@@ -217,7 +247,13 @@ impl Seen {
         let rows = even(span(128.0 - centre[1], layer.half[1]));
         let count = columns.len() * rows.len();
         let (along, owner) = (vec![f32::MAX; count], vec![NOTHING; count]);
-        Self { columns, rows, start: centre[2] + radius + 8.0, along, owner }
+        Self {
+            columns,
+            rows,
+            start: centre[2] + radius + 8.0,
+            along,
+            owner,
+        }
     }
 
     fn index(&self, column: usize, row: usize) -> usize {

@@ -14,7 +14,10 @@ impl Draw {
     pub(super) fn new(seed: u64, set: u64, index: u64) -> Self {
         let low = scramble(seed ^ scramble(index));
         let high = scramble(low ^ scramble(set.wrapping_add(0x5eed)));
-        Self(Pcg64::new(u128::from(high) << 64 | u128::from(low), u128::from(set)))
+        Self(Pcg64::new(
+            u128::from(high) << 64 | u128::from(low),
+            u128::from(set),
+        ))
     }
 
     pub(super) fn bits(&mut self) -> u64 {

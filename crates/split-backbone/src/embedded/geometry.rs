@@ -78,7 +78,11 @@ pub(super) fn inverse(m: &Mat3) -> Mat3 {
         cross(columns[0], columns[1]),
     ];
     let k = 1.0 / dot(columns[0], adjugate[0]);
-    [scale(adjugate[0], k), scale(adjugate[1], k), scale(adjugate[2], k)]
+    [
+        scale(adjugate[0], k),
+        scale(adjugate[1], k),
+        scale(adjugate[2], k),
+    ]
 }
 
 /// Rotation about x by `turn` (fraction of a full turn).
@@ -101,7 +105,11 @@ pub(super) fn rotate_z(turn: f32) -> Mat3 {
 
 /// Rotation that takes the y axis to the unit vector `to`.
 pub(super) fn rotate_y_axis_to(to: Vec3) -> Mat3 {
-    let helper = if to[0] * to[0] < 0.5 { [1.0, 0.0, 0.0] } else { [0.0, 0.0, 1.0] };
+    let helper = if to[0] * to[0] < 0.5 {
+        [1.0, 0.0, 0.0]
+    } else {
+        [0.0, 0.0, 1.0]
+    };
     let z = normalize(cross(helper, to));
     let x = cross(to, z);
     transpose(&[x, to, z])
@@ -137,7 +145,10 @@ pub(super) fn floor_to_int(x: f32) -> i32 {
 }
 
 /// `x` less its largest integer below, in `[0, 1)`.
-#[expect(clippy::cast_precision_loss, reason = "callers stay within a few thousand")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "callers stay within a few thousand"
+)]
 pub(super) fn fraction(x: f32) -> f32 {
     x - floor_to_int(x) as f32
 }
@@ -159,14 +170,20 @@ mod tests {
             let (s, c) = sin_cos(turn);
             let exact = f64::from(turn) * core::f64::consts::TAU;
             assert!((f64::from(s) - exact.sin()).abs() < 5e-5, "sine at {turn}");
-            assert!((f64::from(c) - exact.cos()).abs() < 5e-5, "cosine at {turn}");
+            assert!(
+                (f64::from(c) - exact.cos()).abs() < 5e-5,
+                "cosine at {turn}"
+            );
         }
     }
 
     #[test]
     fn inverse_undoes_a_scaled_rotation() {
         let rotation = compose(&rotate_x(0.1), &compose(&rotate_y(0.3), &rotate_z(0.7)));
-        let m = compose(&rotation, &[[2.0, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 3.0]]);
+        let m = compose(
+            &rotation,
+            &[[2.0, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 3.0]],
+        );
         let product = compose(&m, &inverse(&m));
         for (row, expected) in product.iter().zip(IDENTITY) {
             for (x, e) in row.iter().zip(expected) {
@@ -177,7 +194,12 @@ mod tests {
 
     #[test]
     fn y_axis_is_taken_to_the_given_direction() {
-        for to in [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.6, 0.0, -0.8], [0.0, -1.0, 0.0]] {
+        for to in [
+            [0.0, 1.0, 0.0],
+            [1.0, 0.0, 0.0],
+            [0.6, 0.0, -0.8],
+            [0.0, -1.0, 0.0],
+        ] {
             let image = apply(&rotate_y_axis_to(to), [0.0, 1.0, 0.0]);
             assert!(length(sub(image, to)) < 1e-6);
         }

@@ -13,16 +13,15 @@ use super::texture::{Grain, Textures, salt};
 use super::things::{car, chair, mushroom, teapot, truck};
 
 /// Draws picture `index` of the set numbered `set` into `out` (64 x 64 RGB).
-pub(super) fn render(
-    class: usize,
-    textures: &Textures,
-    draw: &mut Draw,
-    out: &mut [u8],
-) {
+pub(super) fn render(class: usize, textures: &Textures, draw: &mut Draw, out: &mut [u8]) {
     let mut canvas = Canvas::new();
     let edge = backdrop::paint(&mut canvas, textures, draw);
     let light = Lighting::drawn(draw);
-    let pitch = if edge == 0.0 { draw.within(0.05, 0.13) } else { draw.within(0.01, 0.07) };
+    let pitch = if edge == 0.0 {
+        draw.within(0.05, 0.13)
+    } else {
+        draw.within(0.01, 0.07)
+    };
     for _ in 0..1 + draw.below(5) {
         let model = clutter(draw);
         let size = draw.within(0.12, 0.38);
@@ -46,7 +45,10 @@ pub(super) fn render(
     };
     let size = draw.within(0.58, 1.0);
     let room = (1.0 - size).max(0.1);
-    let at = [0.5 + room * draw.within(-0.5, 0.5), 0.56 + room * draw.within(-0.4, 0.4)];
+    let at = [
+        0.5 + room * draw.within(-0.5, 0.5),
+        0.56 + room * draw.within(-0.4, 0.4),
+    ];
     place(&mut canvas, &model, &light, (size, at, pitch, edge), draw);
     if draw.chance(0.3) {
         foreground(&mut canvas, &light, pitch, draw);
@@ -76,10 +78,18 @@ fn place(
     let (low, high) = bounds(&model.seen(&view, 1.0, [0.0; 3]));
     let zoom = size * 128.0 / (high[0] - low[0]).max(high[1] - low[1]);
     let middle = scale(add(low, high), 0.5 * zoom);
-    let centre = [at[0] * 128.0 - middle[0], (1.0 - at[1]) * 128.0 - middle[1], 0.0];
+    let centre = [
+        at[0] * 128.0 - middle[0],
+        (1.0 - at[1]) * 128.0 - middle[1],
+        0.0,
+    ];
     let normal = apply(&view, [0.0, 1.0, 0.0]);
     let ground = (centre, [normal[0], normal[1], normal[2].max(0.05)]);
-    let layer = Layer::new(model.seen(&view, zoom, centre), &model.materials, Some(ground));
+    let layer = Layer::new(
+        model.seen(&view, zoom, centre),
+        &model.materials,
+        Some(ground),
+    );
     canvas.cast_shadow(&layer, light, edge);
     canvas.draw(&layer, light);
 }
@@ -97,7 +107,12 @@ fn matter(draw: &mut Draw) -> Material {
     Material {
         base,
         other: scale(base, draw.within(0.3, 1.4)),
-        pattern: [Pattern::Mottled, Pattern::Plain, Pattern::Striped, Pattern::Spotted][draw.below(4)],
+        pattern: [
+            Pattern::Mottled,
+            Pattern::Plain,
+            Pattern::Striped,
+            Pattern::Spotted,
+        ][draw.below(4)],
         frequency: draw.within(3.0, 10.0),
         grain: draw.within(0.1, 0.5),
         gloss: draw.within(0.0, 0.4),
@@ -114,12 +129,20 @@ fn clutter(draw: &mut Draw) -> Model {
         0 => {
             for _ in 0..3 {
                 let at = [draw.within(-0.6, 0.6), 0.15, draw.within(-0.4, 0.4)];
-                let radii = [draw.within(0.2, 0.5), draw.within(0.15, 0.4), draw.within(0.2, 0.5)];
+                let radii = [
+                    draw.within(0.2, 0.5),
+                    draw.within(0.15, 0.4),
+                    draw.within(0.2, 0.5),
+                ];
                 model.turned(Shape::Ball, at, radii, &rotate_z(draw.unit()), stuff);
             }
         }
         1 => {
-            let halves = [draw.within(0.25, 0.6), draw.within(0.2, 0.5), draw.within(0.25, 0.5)];
+            let halves = [
+                draw.within(0.25, 0.6),
+                draw.within(0.2, 0.5),
+                draw.within(0.25, 0.5),
+            ];
             model.cuboid([0.0, halves[1], 0.0], halves, stuff);
         }
         2 => {
@@ -133,14 +156,26 @@ fn clutter(draw: &mut Draw) -> Model {
         }
         3 => {
             for _ in 0..14 {
-                let at = [draw.bell() * 0.35, 0.35 + draw.bell().abs() * 0.25, draw.bell() * 0.3];
+                let at = [
+                    draw.bell() * 0.35,
+                    0.35 + draw.bell().abs() * 0.25,
+                    draw.bell() * 0.3,
+                ];
                 model.ball(at, [draw.within(0.08, 0.22); 3], stuff);
             }
         }
         4 => {
             let (wide, tall) = (draw.within(0.15, 0.4), draw.within(0.3, 0.6));
-            let shape = Shape::Cone { top: draw.within(0.5, 1.3) };
-            model.turned(shape, [0.0, tall, 0.0], [wide, tall, wide], &IDENTITY, stuff);
+            let shape = Shape::Cone {
+                top: draw.within(0.5, 1.3),
+            };
+            model.turned(
+                shape,
+                [0.0, tall, 0.0],
+                [wide, tall, wide],
+                &IDENTITY,
+                stuff,
+            );
         }
         _ => {
             let r = draw.within(0.2, 0.4);
@@ -167,7 +202,12 @@ fn foreground(canvas: &mut Canvas, light: &Lighting, pitch: f32, draw: &mut Draw
     } else {
         let (from, slant) = (draw.within(6.0, 122.0), draw.bell() * 25.0);
         let width = draw.within(1.5, 5.0);
-        model.limb([from, -8.0, 0.0], [from + slant, 140.0, 0.0], [width, width * 0.8], stuff);
+        model.limb(
+            [from, -8.0, 0.0],
+            [from + slant, 140.0, 0.0],
+            [width, width * 0.8],
+            stuff,
+        );
     }
     let solids = model.seen(&view, 1.0, [0.0; 3]);
     canvas.draw(&Layer::new(solids, &model.materials, None), light);

@@ -48,7 +48,15 @@ impl Material {
     pub(super) fn plain(base: Vec3, gloss: f32, draw: &mut Draw) -> Self {
         let (grain, frequency) = (draw.within(0.05, 0.3), draw.within(4.0, 9.0));
         let salt = salt(draw);
-        Self { base, other: base, pattern: Pattern::Plain, frequency, grain, gloss, salt }
+        Self {
+            base,
+            other: base,
+            pattern: Pattern::Plain,
+            frequency,
+            grain,
+            gloss,
+            salt,
+        }
     }
 
     /// Colour at a point of the object.
@@ -57,12 +65,8 @@ impl Material {
         let t = match self.pattern {
             Pattern::Plain => 0.0,
             Pattern::Mottled => 0.5 + 0.5 * noise3(q, self.salt),
-            Pattern::Spotted => {
-                smoothstep(0.25, 0.4, noise3(scale(q, 1.6), self.salt))
-            }
-            Pattern::Patched => {
-                smoothstep(-0.05, 0.08, noise3(scale(q, 0.5), self.salt))
-            }
+            Pattern::Spotted => smoothstep(0.25, 0.4, noise3(scale(q, 1.6), self.salt)),
+            Pattern::Patched => smoothstep(-0.05, 0.08, noise3(scale(q, 0.5), self.salt)),
             Pattern::Striped => {
                 let wobble = noise3(scale(q, 0.4), self.salt);
                 let wave = q[0] + 0.4 * q[1] + 1.2 * wobble;
@@ -119,9 +123,18 @@ impl Model {
         rotation: &Mat3,
         material: usize,
     ) {
-        let stretch = [[radii[0], 0.0, 0.0], [0.0, radii[1], 0.0], [0.0, 0.0, radii[2]]];
+        let stretch = [
+            [radii[0], 0.0, 0.0],
+            [0.0, radii[1], 0.0],
+            [0.0, 0.0, radii[2]],
+        ];
         let turn = compose(rotation, &stretch);
-        self.parts.push(Part { shape, turn, centre, material });
+        self.parts.push(Part {
+            shape,
+            turn,
+            centre,
+            material,
+        });
     }
 
     /// A tapering rod from `a` to `b`, with a ball at `b` so that joints close.
@@ -247,7 +260,11 @@ fn meet_ball(o: Vec3, d: Vec3) -> Option<Hit> {
     let (t0, t1) = roots(dot(d, d), dot(o, d), dot(o, o) - 1.0)?;
     let t = if t0 > 1e-3 { t0 } else { t1 };
     let p = along_ray(o, d, t);
-    (t > 1e-3).then_some(Hit { along: t, local: p, local_normal: p })
+    (t > 1e-3).then_some(Hit {
+        along: t,
+        local: p,
+        local_normal: p,
+    })
 }
 
 fn meet_cube(o: Vec3, d: Vec3) -> Option<Hit> {
@@ -272,7 +289,11 @@ fn meet_cube(o: Vec3, d: Vec3) -> Option<Hit> {
     let local = along_ray(o, d, enter);
     let mut local_normal = [0.0; 3];
     local_normal[axis] = if d[axis] > 0.0 { -1.0 } else { 1.0 };
-    Some(Hit { along: enter, local, local_normal })
+    Some(Hit {
+        along: enter,
+        local,
+        local_normal,
+    })
 }
 
 fn meet_cone(o: Vec3, d: Vec3, top: f32) -> Option<Hit> {
@@ -287,7 +308,11 @@ fn meet_cone(o: Vec3, d: Vec3, top: f32) -> Option<Hit> {
             let p = along_ray(o, d, t);
             if t > 1e-3 && p[1].abs() <= 1.0 && mid + slope * p[1] >= 0.0 {
                 let local_normal = [p[0], -slope * (mid + slope * p[1]), p[2]];
-                best = Some(Hit { along: t, local: p, local_normal });
+                best = Some(Hit {
+                    along: t,
+                    local: p,
+                    local_normal,
+                });
                 break;
             }
         }
@@ -298,7 +323,11 @@ fn meet_cone(o: Vec3, d: Vec3, top: f32) -> Option<Hit> {
             let p = along_ray(o, d, t);
             let inside = p[0] * p[0] + p[2] * p[2] < radius * radius;
             if t > 1e-3 && inside && best.as_ref().is_none_or(|hit| t < hit.along) {
-                best = Some(Hit { along: t, local: p, local_normal: [0.0, y, 0.0] });
+                best = Some(Hit {
+                    along: t,
+                    local: p,
+                    local_normal: [0.0, y, 0.0],
+                });
             }
         }
     }
@@ -310,13 +339,25 @@ mod tests {
     use super::*;
 
     fn check(shape: Shape, origin: Vec3, expected: Option<(f32, Vec3)>) {
-        let part = Part { shape, turn: IDENTITY, centre: [0.0; 3], material: 0 };
+        let part = Part {
+            shape,
+            turn: IDENTITY,
+            centre: [0.0; 3],
+            material: 0,
+        };
         let solid = Solid::new(&part, &IDENTITY, [0.0; 3]);
         let hit = solid.meet(origin, [0.0, 0.0, -1.0]);
-        assert_eq!(hit.is_some(), expected.is_some(), "{shape:?} from {origin:?}");
+        assert_eq!(
+            hit.is_some(),
+            expected.is_some(),
+            "{shape:?} from {origin:?}"
+        );
         if let (Some(hit), Some((along, normal))) = (hit, expected) {
             assert!((hit.along - along).abs() < 1e-4, "{shape:?}: {}", hit.along);
-            assert!(dot(solid.normal(&hit), normal) > 0.999, "{shape:?}: {normal:?}");
+            assert!(
+                dot(solid.normal(&hit), normal) > 0.999,
+                "{shape:?}: {normal:?}"
+            );
         }
     }
 
@@ -325,8 +366,16 @@ mod tests {
         let front = [0.0, 0.0, 1.0];
         check(Shape::Ball, [0.0, 0.0, 5.0], Some((4.0, front)));
         check(Shape::Cube, [0.5, 0.5, 5.0], Some((4.0, front)));
-        check(Shape::Cone { top: 1.0 }, [0.0, 0.5, 5.0], Some((4.0, front)));
-        check(Shape::Cone { top: 0.5 }, [0.0, 1.0 - 1e-6, 5.0], Some((4.5, [0.0, 0.2425, 0.970])));
+        check(
+            Shape::Cone { top: 1.0 },
+            [0.0, 0.5, 5.0],
+            Some((4.0, front)),
+        );
+        check(
+            Shape::Cone { top: 0.5 },
+            [0.0, 1.0 - 1e-6, 5.0],
+            Some((4.5, [0.0, 0.2425, 0.970])),
+        );
     }
 
     #[test]

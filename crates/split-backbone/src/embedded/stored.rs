@@ -13,11 +13,12 @@ use crate::weights::hex;
 static FILE: &[u8] = include_bytes!("../../embedded/backbone.safetensors");
 
 /// SHA-256 of the file that comes with the crate.
-pub const BACKBONE_SHA256: &str = "0";
+pub const BACKBONE_SHA256: &str =
+    "af0d1dd05af1bd0f985b38b4640f195d604a52d64944d77b62a6d900bec52d7d";
 
 /// Pictures of the first [`TEST_COUNT`](super::TEST_COUNT) test pictures that the embedded
 /// network gets right, on the flex backend.
-pub const TEST_CORRECT: usize = 0;
+pub const TEST_CORRECT: usize = 1835;
 
 /// Share of the first [`TEST_COUNT`](super::TEST_COUNT) test pictures that the embedded network
 /// gets right.
@@ -61,7 +62,10 @@ pub enum EmbeddedError {
 pub fn backbone(device: &Device) -> Result<ResNet, EmbeddedError> {
     let found = hex(&Sha256::digest(FILE));
     if found != BACKBONE_SHA256 {
-        return Err(EmbeddedError::Digest { found, expected: BACKBONE_SHA256 });
+        return Err(EmbeddedError::Digest {
+            found,
+            expected: BACKBONE_SHA256,
+        });
     }
     read_backbone(FILE, device)
 }
@@ -76,7 +80,9 @@ pub fn read_backbone(bytes: &[u8], device: &Device) -> Result<ResNet, EmbeddedEr
     let mut store = SafetensorsStore::from_bytes(Some(bytes.to_vec())).with_from_adapter(halves());
     network
         .load_from(&mut store)
-        .map_err(|error| EmbeddedError::Unreadable { reason: error.to_string() })?;
+        .map_err(|error| EmbeddedError::Unreadable {
+            reason: error.to_string(),
+        })?;
     Ok(network)
 }
 
@@ -89,8 +95,12 @@ pub fn read_backbone(bytes: &[u8], device: &Device) -> Result<ResNet, EmbeddedEr
 pub fn write_backbone(network: &ResNet) -> Result<Vec<u8>, EmbeddedError> {
     let unwritable = |reason: String| EmbeddedError::Unwritable { reason };
     let mut store = SafetensorsStore::from_bytes(None).with_to_adapter(halves());
-    network.save_into(&mut store).map_err(|error| unwritable(error.to_string()))?;
-    store.get_bytes().map_err(|error| unwritable(error.to_string()))
+    network
+        .save_into(&mut store)
+        .map_err(|error| unwritable(error.to_string()))?;
+    store
+        .get_bytes()
+        .map_err(|error| unwritable(error.to_string()))
 }
 
 fn halves() -> HalfPrecisionAdapter {
@@ -99,6 +109,8 @@ fn halves() -> HalfPrecisionAdapter {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
     use crate::embedded::{EmbeddedSplit, PREPROCESS, TEST_COUNT, pictures, predictions};
 
@@ -107,25 +119,35 @@ mod tests {
         let network = backbone(&device).unwrap();
         let set = pictures(EmbeddedSplit::Test, count).unwrap();
         let found = predictions(&network, &PREPROCESS, &set, (50, &device));
-        let hits = found.iter().zip(set.labels()).filter(|(f, l)| **f == usize::from(**l));
+        let hits = found
+            .iter()
+            .zip(set.labels())
+            .filter(|(f, l)| **f == usize::from(**l));
         hits.count()
     }
 
     #[test]
     fn embedded_network_is_as_good_on_some_pictures_as_on_all() {
         let share = correct(300) as f64 / 300.0;
-        assert!((share - TEST_ACCURACY).abs() < 0.05, "{share} against {TEST_ACCURACY}");
+        assert!(
+            (share - TEST_ACCURACY).abs() < 0.05,
+            "{share} against {TEST_ACCURACY}"
+        );
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the switch for slow tests")]
     fn embedded_network_has_the_stated_accuracy() {
-        if std::env::var("SPLIT_SLOW").is_err() {
-            eprintln!("skipped: all {TEST_COUNT} test pictures are shown with SPLIT_SLOW=1");
+        if std::env::var_os("SPLIT_SLOW").is_none() {
+            // Past libtest, which keeps what a passing test prints to itself.
+            let text = "skipped embedded_network_has_the_stated_accuracy: slow; set SPLIT_SLOW=1";
+            writeln!(std::io::stderr(), "{text}").unwrap();
             return;
         }
         let found = correct(TEST_COUNT);
-        assert!(found.abs_diff(TEST_CORRECT) <= 1, "{found} against {TEST_CORRECT}");
+        assert!(
+            found.abs_diff(TEST_CORRECT) <= 1,
+            "{found} against {TEST_CORRECT}"
+        );
     }
 
     #[test]

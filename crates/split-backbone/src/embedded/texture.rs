@@ -35,7 +35,9 @@ impl Textures {
         let gritty = fractal(&mut draw, gains[1], [4, 4]);
         let cellular = cells(&mut draw, 1100);
         let streaked = fractal(&mut draw, 0.75, [32, 2]);
-        Self { maps: [cloudy, gritty, cellular, streaked].map(pyramid) }
+        Self {
+            maps: [cloudy, gritty, cellular, streaked].map(pyramid),
+        }
     }
 
     /// Value at `(u, v)`, one tile being 1 by 1. `footprint` is the size of a sample in tiles
@@ -117,8 +119,8 @@ fn cells(draw: &mut Draw, count: usize) -> Vec<f32> {
                     - f32::from(u16::try_from(radius).expect("at most 18"));
                 let d = (x * x + 1.6 * y * y) / limit;
                 if d < 1.0 {
-                    let texel = (cy + SIDE + dy - radius) % SIDE * SIDE
-                        + (cx + SIDE + dx - radius) % SIDE;
+                    let texel =
+                        (cy + SIDE + dy - radius) % SIDE * SIDE + (cx + SIDE + dx - radius) % SIDE;
                     let height = lift + (1.0 - d).sqrt() + 0.05 * tilt * x;
                     map[texel] = map[texel].max(height);
                 }
@@ -203,7 +205,12 @@ mod tests {
     #[test]
     fn maps_repeat_without_a_seam() {
         let textures = Textures::new();
-        for grain in [Grain::Cloudy, Grain::Gritty, Grain::Cellular, Grain::Streaked] {
+        for grain in [
+            Grain::Cloudy,
+            Grain::Gritty,
+            Grain::Cellular,
+            Grain::Streaked,
+        ] {
             let inside = textures.sample(grain, 0.3, 0.7, 0.0);
             let outside = textures.sample(grain, 5.3, -2.3, 0.0);
             assert!((inside - outside).abs() < 1e-2, "{grain:?}");

@@ -34,9 +34,9 @@ pub struct BackboneTraining {
 impl BackboneTraining {
     /// The numbers that made the embedded network.
     pub const EMBEDDED: Self = Self {
-        epochs: 10,
-        batch: 64,
-        learning_rate: 4e-3,
+        epochs: 12,
+        batch: 32,
+        learning_rate: 3e-3,
         weight_decay: 0.01,
         label_smoothing: 0.05,
         shift: 4,
@@ -91,18 +91,32 @@ pub enum TrainBackboneError {
 }
 
 /// The shape of the embedded network: stem with stride 2, four stages of 16, 32, 64 and 128
-/// channels with 1, 2, 2 and 2 blocks; 29.8 million multiplications a picture.
+/// channels with 1, 1, 2 and 3 blocks; 30.3 million multiplications a picture, 57 % of them up to
+/// the end of the third stage.
 ///
 /// # Errors
 ///
 /// Never in practice: the numbers are constants.
 pub fn config() -> Result<ResNetConfig, ConfigError> {
-    let stem = StemConfig { kernel: 3, stride: 2, width: 16, max_pool: false };
-    ResNetConfig::small(stem, &[16, 32, 64, 128], &[1, 2, 2, 2], super::CLASSES.len())
+    let stem = StemConfig {
+        kernel: 3,
+        stride: 2,
+        width: 16,
+        max_pool: false,
+    };
+    ResNetConfig::small(
+        stem,
+        &[16, 32, 64, 128],
+        &[1, 1, 2, 3],
+        super::CLASSES.len(),
+    )
 }
 
 /// How the embedded network's input is made from pixels.
-pub const PREPROCESS: Preprocess = Preprocess { mean: [0.5; 3], std: [0.25; 3] };
+pub const PREPROCESS: Preprocess = Preprocess {
+    mean: [0.5; 3],
+    std: [0.25; 3],
+};
 
 /// Trains a network from scratch on mirrored and shifted pictures.
 ///
@@ -122,7 +136,7 @@ pub fn train_backbone(
 ) -> Result<ResNet, TrainBackboneError> {
     check(training, pictures)?;
     let device = device.clone().autodiff();
-    let mut rng = Pcg64::seed_from_u64(seed);
+    let mut rng = Pcg64::seed_from_u64(!seed);
     let mut network = config.init_seeded(seed, &device);
     let mut optimizer = AdamWConfig::new()
         .with_weight_decay(training.weight_decay)
@@ -145,7 +159,11 @@ pub fn train_backbone(
         let value = loss.clone().into_scalar::<f32>();
         let learning_rate = learning_rate(training.learning_rate, step, steps);
         if !value.is_finite() {
-            return Err(TrainBackboneError::NotFinite { step: step + 1, loss: value, learning_rate });
+            return Err(TrainBackboneError::NotFinite {
+                step: step + 1,
+                loss: value,
+                learning_rate,
+            });
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
         network = optimizer.step(learning_rate, network, gradients);
@@ -191,7 +209,10 @@ fn check(training: &BackboneTraining, pictures: &Pictures) -> Result<(), TrainBa
     }
     let side = pictures.width().min(pictures.height());
     if training.shift >= side {
-        return Err(TrainBackboneError::ShiftTooLarge { found: training.shift, side });
+        return Err(TrainBackboneError::ShiftTooLarge {
+            found: training.shift,
+            side,
+        });
     }
     Ok(())
 }
@@ -255,7 +276,11 @@ fn augmented(
 /// `at - shift`, mirrored at the borders of `0..size`; `shift < size`.
 fn reflected(at: usize, shift: usize, size: usize) -> usize {
     let inside = at.abs_diff(shift);
-    if inside < size { inside } else { 2 * size - 2 - inside }
+    if inside < size {
+        inside
+    } else {
+        2 * size - 2 - inside
+    }
 }
 
 #[cfg(test)]
@@ -293,30 +318,55 @@ mod tests {
         let run = |training: &BackboneTraining| {
             let device = Device::flex();
             let config = config().unwrap();
-            train_backbone(&config, training, &set, (1, &device), |_, _| ControlFlow::Continue(()))
+            train_backbone(&config, training, &set, (1, &device), |_, _| {
+                ControlFlow::Continue(())
+            })
         };
         assert_eq!(
             run(&BackboneTraining::EMBEDDED).unwrap_err(),
-            TrainBackboneError::TooFewPictures { found: 8, batch: 64 }
+            TrainBackboneError::TooFewPictures {
+                found: 8,
+                batch: 32
+            }
         );
-        let training = BackboneTraining { batch: 4, shift: 64, ..BackboneTraining::EMBEDDED };
-        let expected = TrainBackboneError::ShiftTooLarge { found: 64, side: 64 };
+        let training = BackboneTraining {
+            batch: 4,
+            shift: 64,
+            ..BackboneTraining::EMBEDDED
+        };
+        let expected = TrainBackboneError::ShiftTooLarge {
+            found: 64,
+            side: 64,
+        };
         assert_eq!(run(&training).unwrap_err(), expected);
     }
 
     #[test]
     fn some_steps_lower_the_loss_and_repeat_exactly() {
         let set = pictures(EmbeddedSplit::Train, 20).unwrap();
-        let stem = StemConfig { kernel: 3, stride: 2, width: 8, max_pool: false };
+        let stem = StemConfig {
+            kernel: 3,
+            stride: 2,
+            width: 8,
+            max_pool: false,
+        };
         let config = ResNetConfig::small(stem, &[8, 16], &[1, 1], 10).unwrap();
-        let training = BackboneTraining { epochs: 24, batch: 20, ..BackboneTraining::EMBEDDED };
+        let training = BackboneTraining {
+            epochs: 24,
+            batch: 20,
+            ..BackboneTraining::EMBEDDED
+        };
         let run = || {
             let mut losses = Vec::new();
             let device = Device::flex();
             train_backbone(&config, &training, &set, (5, &device), |_, progress| {
                 assert!(progress.epoch_ended);
                 losses.push(progress.loss);
-                if losses.len() < 20 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                if losses.len() < 20 {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
             })
             .unwrap();
             losses

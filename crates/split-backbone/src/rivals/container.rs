@@ -65,7 +65,10 @@ pub(super) fn png_payload(file: &[u8]) -> Result<usize, usize> {
             b"IDAT" => payload += length,
             _ => {}
         }
-        at = at.checked_add(length).and_then(|a| a.checked_add(12)).ok_or(at)?;
+        at = at
+            .checked_add(length)
+            .and_then(|a| a.checked_add(12))
+            .ok_or(at)?;
     }
 }
 

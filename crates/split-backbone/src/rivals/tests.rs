@@ -42,7 +42,11 @@ fn lossless_codecs_give_back_every_pixel() {
 
 #[test]
 fn more_quality_costs_bytes_and_lowers_the_error() {
-    for codec in [PictureCodec::Jpeg420, PictureCodec::Jpeg444, PictureCodec::WebP] {
+    for codec in [
+        PictureCodec::Jpeg420,
+        PictureCodec::Jpeg444,
+        PictureCodec::WebP,
+    ] {
         let points: Vec<_> = [0, 20, 50, 80, 95].map(|q| check(codec, q)).to_vec();
         for pair in points.windows(2) {
             assert!(pair[0].0 < pair[1].0, "{codec:?}: file bytes {points:?}");
@@ -91,10 +95,19 @@ fn odd_sizes_and_single_pixels_are_coded() {
 #[test]
 fn wrong_sizes_and_qualities_are_named() {
     let wrong = |size, quality| encode(PictureCodec::WebP, &[0; 12], size, quality);
-    assert!(matches!(wrong((3, 2), 50), Err(RivalError::Size { bytes: 12, .. })));
+    assert!(matches!(
+        wrong((3, 2), 50),
+        Err(RivalError::Size { bytes: 12, .. })
+    ));
     assert!(matches!(wrong((0, 0), 50), Err(RivalError::Size { .. })));
-    assert!(matches!(wrong((2, 2), 101), Err(RivalError::Quality { found: 101 })));
-    assert!(matches!(wrong((usize::MAX, 2), 50), Err(RivalError::Size { .. })));
+    assert!(matches!(
+        wrong((2, 2), 101),
+        Err(RivalError::Quality { found: 101 })
+    ));
+    assert!(matches!(
+        wrong((usize::MAX, 2), 50),
+        Err(RivalError::Size { .. })
+    ));
 }
 
 #[test]
@@ -124,6 +137,9 @@ fn evaluation_refuses_a_wrong_number_of_predictions() {
     let result = evaluate(&some_pictures(), PictureCodec::Png, &[0], |_| vec![1; 5]);
     assert!(matches!(
         result,
-        Err(RivalError::Predictions { found: 5, expected: 12 })
+        Err(RivalError::Predictions {
+            found: 5,
+            expected: 12
+        })
     ));
 }

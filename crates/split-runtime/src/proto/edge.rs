@@ -21,6 +21,9 @@ pub struct EdgeConfig {
     pub in_flight_max: u16,
     /// Longest frame.
     pub frame_bytes_max: usize,
+    /// Whether bodies are frames of `split-tensor`. If so, one of another bank or rung than it is
+    /// sent as, or one that is damaged, is refused before it takes a place in the queue.
+    pub check_frames: bool,
     /// Time for the hello.
     pub hello_us_max: u64,
     /// Time for the rest of a message that has begun.
@@ -39,6 +42,7 @@ impl EdgeConfig {
             transport: Transport::Stream,
             in_flight_max: 64,
             frame_bytes_max: 64_000,
+            check_frames: true,
             hello_us_max: 5_000_000,
             message_us_max: 5_000_000,
             idle_us_max: 60_000_000,
@@ -483,7 +487,7 @@ impl EdgeConnection {
                 highest: self.replay.highest(),
             });
         }
-        match self.check_frame(&head, body.len()) {
+        match self.check_frame(&head, &body) {
             Ok(contract) => {
                 let budget_us = u64::from(head.budget_us.min(MAX_BUDGET_US));
                 let deadline = self.now.after(budget_us);
@@ -512,7 +516,7 @@ impl EdgeConnection {
         }
     }
 
-    fn check_frame(&self, head: &FrameHead, body_bytes: usize) -> Result<usize, (Status, String)> {
+    fn check_frame(&self, head: &FrameHead, body: &[u8]) -> Result<usize, (Status, String)> {
         if let State::Draining { .. } = self.state {
             return Err((Status::Draining, String::new()));
         }
@@ -531,9 +535,10 @@ impl EdgeConnection {
             let detail = format!("rung {} of split `{name}`, which has {rungs}", head.rung);
             return Err((Status::UnknownRung, detail));
         }
-        if body_bytes > self.config.frame_bytes_max {
+        let found = body.len();
+        if found > self.config.frame_bytes_max {
             let allowed = self.config.frame_bytes_max;
-            let detail = format!("frame of {body_bytes} bytes, at most {allowed} are allowed");
+            let detail = format!("frame of {found} bytes, at most {allowed} are allowed");
             return Err((Status::FrameTooLong, detail));
         }
         if self.in_flight.len() >= usize::from(self.granted_most) {
@@ -546,6 +551,10 @@ impl EdgeConnection {
         }
         if head.budget_us == 0 {
             return Err((Status::Expired, String::new()));
+        }
+        if self.config.check_frames {
+            let opened = contract.open_frame(head.rung, body);
+            opened.map_err(|error| (Status::BadFrame, error.to_string()))?;
         }
         Ok(index)
     }

@@ -1,5 +1,6 @@
 //! The protocol without transport: messages, and the two ends of a connection.
 
+mod check;
 mod contract;
 mod device;
 mod edge;
@@ -11,6 +12,7 @@ mod outcome;
 mod replay;
 mod wire;
 
+pub use check::FrameError;
 pub use contract::Contract;
 pub use device::{DeviceConfig, DeviceConnection};
 pub use edge::{EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent, ReplyError};

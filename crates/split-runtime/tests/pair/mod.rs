@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use rand_core::Rng;
 use rand_pcg::Pcg32;
 use split_runtime::*;
+use split_tensor::{Frame, FrameHeader};
 
 pub(crate) fn contract(split: &str) -> Contract {
     Contract {
@@ -17,6 +18,19 @@ pub(crate) fn contract(split: &str) -> Contract {
         bank: 7,
         rungs: 8,
     }
+}
+
+/// A frame of that contract with a short payload.
+pub(crate) fn frame(rung: u16, bank: u32) -> Vec<u8> {
+    let header = FrameHeader {
+        rung,
+        bank,
+        shape: None,
+        checksum: true,
+    };
+    Frame::new(header, vec![0, 1, 2, 3])
+        .expect("a short payload")
+        .to_bytes()
 }
 
 /// How the link between the two ends behaves.
@@ -97,7 +111,7 @@ impl Pair {
             split: 0,
             rung,
             budget_us,
-            body: b"frame",
+            body: &frame(rung, 7),
         };
         self.device.send(self.now, &request)
     }
