@@ -5,7 +5,7 @@ use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use split_tensor::{
-    Codec, DecodeError, EncodeError, Latent, Quantizer, QuantizerError, ShapeError, Symbols,
+    Codec, DecodeError, EncodeError, FitConfig, Latent, Quantizer, QuantizerError, ShapeError, Symbols,
     TableError, TableSet,
 };
 use thiserror::Error;
@@ -22,6 +22,8 @@ const SCHEMA: &str = "split-bank/1";
 pub const MAX_RUNGS: usize = 1 << 16;
 /// Pictures whose activations are in work at once.
 const CHUNK: usize = 64;
+/// One training picture in so many judges the tables that the others made.
+const HELD_OUT_EVERY: usize = 5;
 
 /// Which backbone a bank was trained for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +174,8 @@ struct RungManifest {
 
 impl Rung {
     /// Makes a rung of a trained unit: its symbols on up to `limit` cached pictures, with the
-    /// learned density as prior, become the integer tables.
+    /// learned density as prior, become the integer tables; with contexts where held-out
+    /// pictures gain from them.
     ///
     /// # Errors
     ///
@@ -189,9 +192,7 @@ impl Rung {
         let rung = || name.to_owned();
         let symbols = training_symbols(config, &training.unit(), cache, limit, device)
             .map_err(|source| BankError::Config { rung: rung(), source })?;
-        let tables = training
-            .rate()
-            .export(&symbols)
+        let tables = choose_tables(&training.rate(), &symbols)
             .map_err(|source| BankError::Table { rung: rung(), source })?;
         Ok(Self {
             name: rung(),
@@ -209,6 +210,33 @@ impl Rung {
     #[must_use]
     pub fn activation(&self) -> ActivationShape {
         self.config.activation
+    }
+}
+
+/// Tables from the learned density, or tables that also look at a symbol's neighbours where
+/// these take fewer bits for symbols that neither has seen.
+fn choose_tables(rate: &RateModel, symbols: &[Symbols]) -> Result<TableSet, TableError> {
+    let fit = FitConfig::default();
+    let (held_out, seen): (Vec<_>, Vec<_>) = symbols
+        .iter()
+        .cloned()
+        .enumerate()
+        .partition(|(index, _)| index % HELD_OUT_EVERY == 0);
+    let [held_out, seen] =
+        [held_out, seen].map(|part| part.into_iter().map(|(_, one)| one).collect::<Vec<_>>());
+    if seen.is_empty() {
+        return rate.export(symbols);
+    }
+    let bits = |tables: &TableSet| -> f64 {
+        held_out
+            .iter()
+            .map(|one| tables.code_length_bits(one))
+            .sum()
+    };
+    if bits(&TableSet::fit(&seen, &fit)?) < bits(&rate.export(&seen)?) {
+        TableSet::fit(symbols, &fit)
+    } else {
+        rate.export(symbols)
     }
 }
 

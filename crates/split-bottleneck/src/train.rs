@@ -20,6 +20,11 @@ mod checkpoint;
 
 pub use checkpoint::CheckpointError;
 
+/// Bounds of the price that dual ascent sets, as natural logarithms: below the lower one the
+/// rate no longer matters, and a price that sank further would take long to come back.
+const LOG_LAMBDA_MIN: f64 = -5.0;
+const LOG_LAMBDA_MAX: f64 = 6.0;
+
 /// What the rate costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -163,8 +168,8 @@ impl Training {
                 batch_size: config.batch_size,
             });
         }
-        let mut rng = Pcg64::seed_from_u64(config.seed);
-        let unit = unit_config.init(device, &mut rng)?;
+        let drawn = || unit_config.init(device, &mut Pcg64::seed_from_u64(config.seed));
+        let unit = drawn()?;
         let rectified = matches!(unit_config.encoder, EncoderKind::Paper { .. });
         let rate = RateModel::init(unit_config.latent_channels, rectified, device);
         let (unit, rate) = match warm {
@@ -172,7 +177,8 @@ impl Training {
             None => {
                 let order: Vec<usize> = (0..config.batch_size).collect();
                 let batch = cache.batch(&order, device);
-                let moments = symbol_moments(&unit, unit_config, batch.activation);
+                // On a twin: the pass leaves its mark on running statistics.
+                let moments = symbol_moments(&drawn()?, unit_config, batch.activation);
                 (unit, RateModel::with_moments(&moments, rectified, device))
             }
         };
@@ -259,7 +265,8 @@ impl Training {
     #[must_use]
     pub fn weights(&self) -> WarmStart {
         WarmStart {
-            unit: module_state(&self.unit),
+            // `valid` first takes in what the last forward pass left pending in running statistics.
+            unit: module_state(&self.unit.valid()),
             rate: module_state(&self.rate),
             lambda: self.lambda(),
         }
@@ -322,8 +329,10 @@ impl Training {
             && !warming
         {
             let excess = (self.mean_bits / target).max(1e-6).ln();
-            let move_by = (0.05 * excess).clamp(-0.03, 0.03);
-            self.log_lambda = (self.log_lambda + move_by).clamp(-14.0, 6.0);
+            // The unit follows less and less as its learning rate falls; so does the price.
+            let gain = 0.06 * cosine(self.step, self.config.steps);
+            let move_by = (gain * excess).clamp(-0.03, 0.03);
+            self.log_lambda = (self.log_lambda + move_by).clamp(LOG_LAMBDA_MIN, LOG_LAMBDA_MAX);
         }
     }
 }

@@ -80,7 +80,7 @@ pub fn config(steps: usize, objective: Objective) -> TrainConfig {
         steps,
         warmup_steps: steps / 4,
         batch_size: 16,
-        learning_rate: 4e-3,
+        learning_rate: 1e-2,
         rate_learning_rate: 2e-2,
         objective,
         seed: 5,

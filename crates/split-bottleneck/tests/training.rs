@@ -21,7 +21,7 @@ fn training_lowers_the_distortion_and_leaves_the_tail_alone() {
     let device = plain.clone().autodiff();
     let cache = cache(64, &plain);
     for unit in units(&cache) {
-        let settings = config(60, Objective::Lambda(0.05));
+        let settings = config(200, Objective::Lambda(0.02));
         let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
         let loss = distortion(&device);
         let before = module_state(&loss.tail);
@@ -109,8 +109,7 @@ fn a_loss_that_is_no_number_stops_with_the_weights_before_it() {
     run(&mut training, &cache, 5, &device);
     let before = training.weights().unit;
     let mut loss = distortion(&device);
-    loss.activation = f32::NAN;
-    loss.distillation = f32::NAN;
+    loss.activation = f32::INFINITY;
     let error = training.advance(&cache, &loss).unwrap_err();
     assert!(error.to_string().contains("step 5"), "{error}");
     let parameters = |state: &split_bottleneck::ModuleState| {
@@ -130,11 +129,11 @@ fn a_target_is_met_and_estimated_bits_are_the_real_ones() {
     let target = 100.0;
     let objective = Objective::TargetBits {
         bits: target,
-        start: 0.01,
+        start: 0.3,
     };
-    let settings = config(300, objective);
+    let settings = config(500, objective);
     let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
-    run(&mut training, &cache, 300, &device);
+    run(&mut training, &cache, 500, &device);
     let rung = Rung::from_training("one", "unit", &unit, &training, &cache, 96, &plain).unwrap();
     let note = BackboneNote {
         name: "toy".to_owned(),
@@ -152,7 +151,7 @@ fn a_target_is_met_and_estimated_bits_are_the_real_ones() {
         .sum();
     let pictures = result.payload_bytes.len() as f64;
     let mean = estimated / pictures;
-    assert!((0.7 * target..1.4 * target).contains(&mean), "{mean} bits");
+    assert!((0.7 * target..1.3 * target).contains(&mean), "{mean} bits");
     let flush = codec.codec().tables().flush_bits(codec.codec().shape()) * pictures;
     let relative = (real - flush - estimated) / estimated;
     assert!(

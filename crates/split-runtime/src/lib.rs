@@ -27,6 +27,8 @@
 mod proto;
 mod resilience;
 mod serving;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod time;
 
 pub use proto::*;

@@ -191,6 +191,23 @@ fn a_deadline_gives_one_outcome_and_the_late_answer_is_kept_apart() {
 }
 
 #[test]
+fn the_edge_gets_the_budget_less_the_way() {
+    let mut pair = Pair::opened();
+    pair.send(0, 100_000).unwrap();
+    pair.run_for(6_000);
+    pair.answer_all();
+    pair.run_for(6_000);
+    assert_eq!(pair.device.net_us(), 11_000 - 30);
+    let sent = pair.now;
+    pair.send(0, 100_000).unwrap();
+    pair.run_for(6_000);
+    let Some(EdgeEvent::Frame { deadline, .. }) = pair.edge_events.last() else {
+        panic!("{:?}", pair.edge_events);
+    };
+    assert_eq!(*deadline, sent.after(5_000 + 100_000 - 10_970));
+}
+
+#[test]
 fn the_edge_answers_what_it_could_not_finish() {
     let mut pair = Pair::opened();
     let seq = pair.send(0, 20_000).unwrap();

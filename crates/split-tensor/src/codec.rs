@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
+use crate::coder::payload::Scratch;
 use crate::error::{DecodeError, EncodeError, TableError};
-use crate::frame::{Frame, FrameHeader};
+use crate::frame::{Frame, FrameHeader, parse_frame, write_frame};
 use crate::latent::{Latent, LatentShape};
 use crate::quantize::Quantizer;
 use crate::symbols::Symbols;
@@ -74,7 +75,33 @@ impl Codec {
     /// # Errors
     /// [`EncodeError`] for another shape or a latent that cannot be quantized.
     pub fn encode(&self, latent: &Latent) -> Result<Vec<u8>, EncodeError> {
-        self.encode_symbols(&self.quantizer.quantize(latent)?)
+        let mut out = Vec::new();
+        self.encode_reusing(latent, &mut Scratch::new(), &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`Self::encode`], appending to `out` and with buffers that the caller keeps: once
+    /// they have grown, nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_reusing(
+        &self,
+        latent: &Latent,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        self.check_shape(latent.shape())?;
+        let mut symbols = core::mem::take(&mut scratch.symbols);
+        let quantized = self
+            .quantizer
+            .quantize_into(self.shape, latent.values(), &mut symbols);
+        let result = match quantized {
+            Ok(()) => self.write(&symbols, scratch, out),
+            Err(fault) => Err(fault.into()),
+        };
+        scratch.symbols = symbols;
+        result
     }
 
     /// Encodes symbols into one frame.
@@ -82,15 +109,10 @@ impl Codec {
     /// # Errors
     /// [`EncodeError::ShapeMismatch`] for another shape.
     pub fn encode_symbols(&self, symbols: &Symbols) -> Result<Vec<u8>, EncodeError> {
-        if symbols.shape() != self.shape {
-            return Err(EncodeError::ShapeMismatch {
-                found: symbols.shape(),
-                allowed: self.shape,
-            });
-        }
-        let mut payload = Vec::new();
-        self.tables.encode_with(symbols, self.lanes, &mut payload)?;
-        Ok(Frame::new(self.header(), payload)?.to_bytes())
+        self.check_shape(symbols.shape())?;
+        let mut out = Vec::new();
+        self.write(symbols.values(), &mut Scratch::new(), &mut out)?;
+        Ok(out)
     }
 
     /// Decodes the bytes of exactly one frame into a latent.
@@ -98,7 +120,26 @@ impl Codec {
     /// # Errors
     /// As [`Self::decode_symbols`].
     pub fn decode(&self, bytes: &[u8]) -> Result<Latent, DecodeError> {
-        Ok(self.quantizer.dequantize(&self.decode_symbols(bytes)?)?)
+        let mut values = Vec::new();
+        self.decode_reusing(bytes, &mut Scratch::new(), &mut values)?;
+        Ok(Latent::from_checked(self.shape, values))
+    }
+
+    /// As [`Self::decode`], into `values` and with buffers that the caller keeps: once they
+    /// have grown, nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`Self::decode_symbols`]; `values` then holds nothing of use.
+    pub fn decode_reusing(
+        &self,
+        bytes: &[u8],
+        scratch: &mut Scratch,
+        values: &mut Vec<f32>,
+    ) -> Result<(), DecodeError> {
+        self.read(bytes, &mut scratch.symbols)?;
+        self.quantizer
+            .dequantize_into(self.shape, &scratch.symbols, values)?;
+        Ok(())
     }
 
     /// Decodes the bytes of exactly one frame into symbols.
@@ -107,11 +148,9 @@ impl Codec {
     /// [`DecodeError`] for cut or damaged bytes and for frames of another bank, rung or
     /// shape; the error names both sides.
     pub fn decode_symbols(&self, bytes: &[u8]) -> Result<Symbols, DecodeError> {
-        let (frame, rest) = Frame::parse(bytes)?;
-        if !rest.is_empty() {
-            return Err(DecodeError::TrailingBytes { found: rest.len() });
-        }
-        self.decode_frame(&frame)
+        let mut values = Vec::new();
+        self.read(bytes, &mut values)?;
+        Ok(Symbols::from_checked(self.shape, values))
     }
 
     /// Decodes a frame that was parsed already.
@@ -119,28 +158,7 @@ impl Codec {
     /// # Errors
     /// As [`Self::decode_symbols`].
     pub fn decode_frame(&self, frame: &Frame) -> Result<Symbols, DecodeError> {
-        let header = frame.header();
-        if header.bank != self.bank {
-            return Err(DecodeError::BankMismatch {
-                found: header.bank,
-                allowed: self.bank,
-            });
-        }
-        if header.rung != self.rung {
-            return Err(DecodeError::RungMismatch {
-                found: header.rung,
-                allowed: self.rung,
-            });
-        }
-        match header.shape {
-            Some(found) if found != self.shape => {
-                return Err(DecodeError::ShapeMismatch {
-                    found,
-                    allowed: self.shape,
-                });
-            }
-            _ => {}
-        }
+        self.check_header(frame.header())?;
         self.tables.decode(self.shape, frame.payload())
     }
 
@@ -174,12 +192,69 @@ impl Codec {
         self.bank
     }
 
-    fn header(&self) -> FrameHeader {
-        FrameHeader {
+    fn check_shape(&self, found: LatentShape) -> Result<(), EncodeError> {
+        if found == self.shape {
+            return Ok(());
+        }
+        Err(EncodeError::ShapeMismatch {
+            found,
+            allowed: self.shape,
+        })
+    }
+
+    fn check_header(&self, header: &FrameHeader) -> Result<(), DecodeError> {
+        if header.bank != self.bank {
+            return Err(DecodeError::BankMismatch {
+                found: header.bank,
+                allowed: self.bank,
+            });
+        }
+        if header.rung != self.rung {
+            return Err(DecodeError::RungMismatch {
+                found: header.rung,
+                allowed: self.rung,
+            });
+        }
+        match header.shape {
+            Some(found) if found != self.shape => Err(DecodeError::ShapeMismatch {
+                found,
+                allowed: self.shape,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(
+        &self,
+        symbols: &[i32],
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        let header = FrameHeader {
             rung: self.rung,
             bank: self.bank,
             shape: None,
             checksum: self.checksum,
+        };
+        let mut payload = core::mem::take(&mut scratch.payload);
+        payload.clear();
+        let coded =
+            self.tables
+                .encode_slice(self.shape, symbols, self.lanes, scratch, &mut payload);
+        if coded.is_ok() {
+            write_frame(&header, &payload, out);
         }
+        scratch.payload = payload;
+        coded
+    }
+
+    fn read(&self, bytes: &[u8], values: &mut Vec<i32>) -> Result<(), DecodeError> {
+        let (header, payload, rest) = parse_frame(bytes)?;
+        if !rest.is_empty() {
+            return Err(DecodeError::TrailingBytes { found: rest.len() });
+        }
+        self.check_header(&header)?;
+        self.tables
+            .decode_body(self.shape, payload.descriptor, payload.body, values)
     }
 }

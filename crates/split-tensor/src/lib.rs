@@ -41,12 +41,14 @@ mod limits;
 mod math;
 mod quantize;
 mod reader;
+mod simd;
 mod symbols;
 mod table;
 mod varint;
 
 pub use codec::Codec;
 pub use coder::huffman::{Huffman, HuffmanError};
+pub use coder::payload::Scratch;
 pub use count::FrequencyCount;
 pub use error::{DecodeError, EncodeError, QuantizeError, QuantizerError, ShapeError, TableError};
 pub use frame::{Frame, FrameHeader};
@@ -57,5 +59,6 @@ pub use limits::{
 };
 pub use quantize::Quantizer;
 pub use reader::FrameReader;
+pub use simd::CoderPath;
 pub use symbols::Symbols;
 pub use table::{FitCandidate, FitConfig, FreqTable, Lanes, TableSet};

@@ -7,8 +7,8 @@ mod common;
 use common::{Draws, shape, symbols, tables};
 use proptest::prelude::*;
 use split_tensor::{
-    Codec, FrameReader, FreqTable, Lanes, Latent, LatentShape, MAX_SYMBOL, Quantizer, Symbols,
-    TableSet,
+    Codec, CoderPath, FrameReader, FreqTable, Lanes, Latent, LatentShape, MAX_SYMBOL, Quantizer,
+    Symbols, TableSet,
 };
 
 fn any_shape() -> impl Strategy<Value = LatentShape> {
@@ -63,6 +63,36 @@ proptest! {
             let mut payload = Vec::new();
             set.encode_with(&symbols, Lanes::Exactly(1 << code), &mut payload).unwrap();
             prop_assert_eq!(set.decode(shape, &payload).unwrap(), symbols.clone());
+        }
+    }
+
+    #[test]
+    fn every_path_writes_and_reads_the_same(
+        seed in any::<u64>(),
+        lively in 1u64..950,
+        sides in (1usize..6, 1usize..30, 1usize..70),
+        code in 0u32..7,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0u32..8), 0..3),
+    ) {
+        let shape = shape(sides.0, sides.1, sides.2);
+        let set = tables(shape, seed, lively);
+        let symbols = symbols(shape, seed ^ 1, lively);
+        let scalar = set.clone().with_path(CoderPath::scalar());
+        let mut expected = Vec::new();
+        scalar.encode_with(&symbols, Lanes::Exactly(1 << code), &mut expected).unwrap();
+        let mut damaged = expected.clone();
+        for (at, bit) in flips {
+            let at = at.index(damaged.len());
+            damaged[at] ^= 1 << bit;
+        }
+        let judged = scalar.decode(shape, &damaged);
+        for path in CoderPath::all() {
+            let set = set.clone().with_path(path);
+            let mut payload = Vec::new();
+            set.encode_with(&symbols, Lanes::Exactly(1 << code), &mut payload).unwrap();
+            prop_assert_eq!(&payload, &expected, "{}", path.name());
+            prop_assert_eq!(&set.decode(shape, &payload).unwrap(), &symbols, "{}", path.name());
+            prop_assert_eq!(&set.decode(shape, &damaged), &judged, "{}", path.name());
         }
     }
 

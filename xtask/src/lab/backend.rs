@@ -46,19 +46,6 @@ impl Backend {
             ),
         }
     }
-
-    /// The backends of this build.
-    pub(crate) fn compiled() -> Vec<Self> {
-        [Self::Flex, Self::Ndarray, Self::Wgpu, Self::Cuda]
-            .into_iter()
-            .filter(|backend| match backend {
-                Self::Flex => cfg!(feature = "flex"),
-                Self::Ndarray => cfg!(feature = "ndarray"),
-                Self::Wgpu => cfg!(feature = "wgpu"),
-                Self::Cuda => cfg!(feature = "cuda"),
-            })
-            .collect()
-    }
 }
 
 /// Burn panics without an adapter; that becomes an error which says what to install.

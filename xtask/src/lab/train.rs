@@ -21,7 +21,7 @@ use crate::report;
 use crate::setup::{Setup, SetupArgs};
 
 /// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
-const FRAME_OVERHEAD_BYTES: f64 = 15.0;
+const FRAME_OVERHEAD_BYTES: f64 = 14.0;
 /// Training pictures whose symbols are counted for the tables.
 const TABLE_PICTURES: usize = 6000;
 /// Time between checkpoints.
@@ -60,15 +60,16 @@ pub(crate) struct TrainArgs {
     /// Prices of a kilobit instead of frame sizes, lowest first.
     #[arg(long, value_delimiter = ',', conflicts_with = "target_bytes")]
     pub(crate) lambda: Vec<f64>,
-    /// Channels of the latent [default: 8 at 16 channels, 16 at 32 and more].
+    /// Channels of the latent [default: half of the activation's for the paper's layout, three
+    /// quarters for the other].
     #[arg(long)]
     pub(crate) latent_channels: Option<usize>,
     /// Spatial stride of the unit.
     #[arg(long, default_value_t = 2)]
     pub(crate) stride: usize,
-    /// Quantizer step.
-    #[arg(long, default_value_t = 1.0)]
-    pub(crate) step: f32,
+    /// Quantizer step [default: 0.25 for the paper's layout, 0.5 for the other].
+    #[arg(long)]
+    pub(crate) step: Option<f32>,
     /// Optimizer steps of the first rung of a layout.
     #[arg(long, default_value_t = 600)]
     pub(crate) steps: usize,
@@ -224,15 +225,19 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
             })
             .collect()
     };
-    let latent = args.latent_channels.unwrap_or(match shape.channels {
-        0..=16 => 8,
-        _ => 16,
-    });
     let mut plans = Vec::new();
     for kind in &args.units {
+        let latent = args.latent_channels.unwrap_or(match kind {
+            UnitKind::Paper => shape.channels.div_ceil(2),
+            UnitKind::Conv => (3 * shape.channels).div_ceil(4),
+        });
         let unit = match kind {
-            UnitKind::Paper => UnitConfig::paper(shape, latent, args.stride, args.step),
-            UnitKind::Conv => UnitConfig::conv(shape, latent, args.stride, args.step),
+            UnitKind::Paper => {
+                UnitConfig::paper(shape, latent, args.stride, args.step.unwrap_or(0.25))
+            }
+            UnitKind::Conv => {
+                UnitConfig::conv(shape, latent, args.stride, args.step.unwrap_or(0.5))
+            }
         };
         for (index, objective) in objectives.iter().enumerate() {
             let first = index == 0;
@@ -296,12 +301,17 @@ fn train_rung(
         })?;
         bar.set_position(count(report.step));
         if report.step % 10 == 0 {
-            bar.set_message(format!(
+            let message = format!(
                 "distortion {:.4} bytes {:.0} lambda {:.2e}",
                 report.distortion,
                 report.bits / 8.0 + FRAME_OVERHEAD_BYTES,
                 report.lambda
-            ));
+            );
+            // Without a terminal there is no bar: a log gets a line now and then.
+            if bar.is_hidden() && report.step % 100 == 0 {
+                eprintln!("{} step {}/{}: {message}", plan.name, report.step, report.steps);
+            }
+            bar.set_message(message);
         }
         let stopping = stop.load(Ordering::Relaxed);
         if stopping || saved.elapsed() > CHECKPOINT_EVERY {

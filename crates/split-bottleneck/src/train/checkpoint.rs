@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{TrainConfig, TrainError, Training};
 use crate::cache::ActivationCache;
-use crate::state::{load_state, module_ids, module_state, with_ids};
+use crate::state::{load_state, module_ids, with_ids};
 use crate::store::{Archive, ArchiveError};
 use crate::unit::UnitConfig;
 
@@ -67,8 +67,9 @@ impl Training {
             rate_ids: module_ids(&self.rate),
         };
         let mut archive = Archive::new(SCHEMA, &manifest)?;
-        archive.insert_state("unit", &module_state(&self.unit));
-        archive.insert_state("rate", &module_state(&self.rate));
+        let weights = self.weights();
+        archive.insert_state("unit", &weights.unit);
+        archive.insert_state("rate", &weights.rate);
         for (name, optimizer) in [
             ("unit_optimizer", &self.unit_optimizer),
             ("rate_optimizer", &self.rate_optimizer),

@@ -5,6 +5,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::UnitConfig;
+use crate::ops::conv2d;
 
 /// Two 3x3 convolutions; the last has no activation, so symbols are signed.
 #[derive(Module, Debug)]
@@ -26,8 +27,8 @@ impl ConvEncoder {
     }
 
     pub(super) fn forward(&self, activation: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.bn1.forward(self.conv1.forward(activation)));
-        self.bn2.forward(self.conv2.forward(x))
+        let x = relu(self.bn1.forward(convolve(&self.conv1, activation, 1)));
+        self.bn2.forward(convolve(&self.conv2, x, 1))
     }
 }
 
@@ -75,11 +76,11 @@ impl ConvDecoder {
     }
 
     pub(super) fn forward(&self, latent: Tensor<4>) -> Tensor<4> {
-        let mut x = relu(self.bn1.forward(self.conv1.forward(latent)));
+        let mut x = relu(self.bn1.forward(convolve(&self.conv1, latent, 1)));
         for block in &self.blocks {
             x = block.forward(x);
         }
-        let x = self.bn_up.forward(self.up.forward(x));
+        let x = self.bn_up.forward(convolve(&self.up, x, 0));
         relu(pixel_shuffle(x, self.stride))
     }
 }
@@ -95,8 +96,8 @@ impl ResidualBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = relu(self.bn1.forward(self.conv1.forward(x.clone())));
-        relu(self.bn2.forward(self.conv2.forward(y)) + x)
+        let y = relu(self.bn1.forward(convolve(&self.conv1, x.clone(), 1)));
+        relu(self.bn2.forward(convolve(&self.conv2, y, 1)) + x)
     }
 }
 
@@ -106,6 +107,12 @@ fn conv3x3(channels: [usize; 2], stride: usize, device: &Device) -> Conv2d {
         .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
         .with_bias(false)
         .init(device)
+}
+
+/// The layer through this crate's convolution, which is faster than Burn's on flex.
+pub(super) fn convolve(layer: &Conv2d, x: Tensor<4>, padding: usize) -> Tensor<4> {
+    let [stride, _] = layer.stride;
+    conv2d(x, layer.weight.val(), None, stride, padding, layer.groups)
 }
 
 /// `[n, c * s * s, h, w]` to `[n, c, h * s, w * s]`.

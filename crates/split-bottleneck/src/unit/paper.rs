@@ -5,6 +5,8 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::UnitConfig;
+use super::conv::convolve;
+use crate::ops::{ConvTransposeSpec, conv_transpose2d};
 
 /// Device side as released (arXiv 2208.11596; field names are those of the checkpoints).
 #[derive(Module, Debug)]
@@ -13,6 +15,8 @@ pub struct PaperEncoder {
     bn2_1: BatchNorm,
     conv2_3: Conv2d,
     bn3_1: BatchNorm,
+    #[module(skip)]
+    padding: usize,
 }
 
 impl PaperEncoder {
@@ -31,12 +35,14 @@ impl PaperEncoder {
                 .with_bias(false)
                 .init(device),
             bn3_1: BatchNormConfig::new(latent).init(device),
+            padding,
         }
     }
 
     pub(super) fn forward(&self, activation: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.bn2_1.forward(self.conv2_2.forward(activation)));
-        relu(self.bn3_1.forward(self.conv2_3.forward(x)))
+        let x = convolve(&self.conv2_2, activation, self.padding);
+        let x = relu(self.bn2_1.forward(x));
+        relu(self.bn3_1.forward(convolve(&self.conv2_3, x, 0)))
     }
 }
 
@@ -75,7 +81,23 @@ impl PaperDecoder {
     }
 
     pub(super) fn forward(&self, latent: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.bn4_1.forward(self.conv2_4.forward(latent)));
-        relu(self.bn5_1.forward(self.conv2_5.forward(x)))
+        let x = relu(self.bn4_1.forward(transpose(&self.conv2_4, latent)));
+        relu(self.bn5_1.forward(transpose(&self.conv2_5, x)))
     }
+}
+
+/// The layer through this crate's transposed convolution where rows and columns are padded
+/// alike, else through Burn's.
+fn transpose(layer: &ConvTranspose2d, x: Tensor<4>) -> Tensor<4> {
+    let [rows, columns] = layer.padding_out;
+    if rows != columns {
+        return layer.forward(x);
+    }
+    let spec = ConvTransposeSpec {
+        stride: layer.stride[0],
+        padding: layer.padding[0],
+        padding_out: rows,
+        groups: layer.groups,
+    };
+    conv_transpose2d(x, layer.weight.val(), None, spec)
 }

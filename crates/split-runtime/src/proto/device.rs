@@ -101,6 +101,8 @@ pub struct DeviceConnection {
     last_received: Time,
     next_probe: u32,
     probe: Option<OpenProbe>,
+    /// Smoothed time that answers spend on the way, there and back.
+    net_us: u64,
 }
 
 /// Wait before a hello is sent again on datagrams.
@@ -133,6 +135,7 @@ impl DeviceConnection {
             last_received: now,
             next_probe: 0,
             probe: None,
+            net_us: 0,
             config,
         };
         if let Err(error) = connection.greet() {
@@ -154,7 +157,7 @@ impl DeviceConnection {
             seq,
             split: request.split,
             rung: request.rung,
-            budget_us: request.budget_us,
+            budget_us: self.edge_budget_us(request.budget_us),
         };
         let written = self.outbox.write_frame(&head, request.body);
         written.map_err(SendError::Transmit)?;
@@ -282,6 +285,12 @@ impl DeviceConnection {
     #[must_use]
     pub const fn granted(&self) -> u16 {
         self.granted
+    }
+
+    /// Smoothed time that answers spend on the way, there and back; 0 before the first.
+    #[must_use]
+    pub const fn net_us(&self) -> u64 {
+        self.net_us
     }
 
     /// Whether frames can be sent, credit permitting.
@@ -468,6 +477,7 @@ impl DeviceConnection {
         };
         self.timers.remove(&(slot.timer, seq));
         let round_trip_us = self.now.since(slot.sent);
+        self.learn_net(&answer, round_trip_us);
         if answer.status == Status::Draining {
             // The drain message itself may have been lost.
             self.drain(answer.retry_after_ms);
@@ -497,6 +507,23 @@ impl DeviceConnection {
             self.push_outcome(seq, outcome);
         }
         self.end_if_drained()
+    }
+
+    /// What the edge may use of a budget: less what the way takes, or an edge under load would
+    /// spend its time on answers that arrive late.
+    fn edge_budget_us(&self, budget_us: u32) -> u32 {
+        let way_us = u32::try_from(self.net_us).unwrap_or(u32::MAX);
+        budget_us - way_us.min(budget_us / 4 * 3)
+    }
+
+    fn learn_net(&mut self, answer: &Answer, round_trip_us: u64) {
+        let on_edge_us = u64::from(answer.queue_us) + u64::from(answer.compute_us);
+        let net_us = round_trip_us.saturating_sub(on_edge_us);
+        self.net_us = if self.net_us == 0 {
+            net_us
+        } else {
+            (self.net_us * 7 + net_us) / 8
+        };
     }
 
     fn credit(&mut self, epoch: u32, in_flight_max: u16) {

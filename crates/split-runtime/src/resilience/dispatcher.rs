@@ -58,6 +58,20 @@ pub enum Ending {
     Lost,
 }
 
+impl Ending {
+    /// A word for logs and labels.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Answered(_) => "answered",
+            Self::Fallback => "fallback",
+            Self::Expired => "expired",
+            Self::Refused(_) => "refused",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// What became of the requests. All but the last only rise, and
 /// `submitted = answered + fallback + expired + refused + lost + open`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,6 +221,11 @@ impl Dispatcher {
         for id in stranded {
             self.send(id);
         }
+    }
+
+    /// Something came from an endpoint, if only a late answer: it is slow and not gone.
+    pub fn endpoint_alive(&mut self, endpoint: usize) {
+        self.endpoints[endpoint].breaker.succeeded();
     }
 
     /// Reports how an attempt went. Reports of attempts that nobody waits for are ignored.

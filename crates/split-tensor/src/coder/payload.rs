@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::rans;
 use super::raw;
-use super::slots::ESCAPED;
+use super::slots::{CoderTable, CoderTables, Slots};
 use crate::bits::{BitReader, BitWriter};
 use crate::error::{DecodeError, take};
 use crate::latent::LatentShape;
@@ -18,30 +18,71 @@ const ESCAPES: u8 = 8;
 /// The descriptor of raw symbols.
 const RAW: u8 = 7;
 
+/// Symbols decoded at a time; a multiple of every lane count.
+const PIECE: usize = 4096;
+
+/// Buffers that coding needs; kept by the caller, nothing is allocated once they have grown.
+#[derive(Debug, Clone, Default)]
+pub struct Scratch {
+    /// Coder entry of each symbol in coding order.
+    codes: Vec<u32>,
+    words: Vec<u16>,
+    tail: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) symbols: Vec<i32>,
+}
+
+impl Scratch {
+    /// Empty buffers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
 /// Appends the payload of `symbols` over `1 << code` lanes.
 pub(crate) fn encode(
     set: &TableSet,
     shape: LatentShape,
     symbols: &[i32],
     code: u8,
+    scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) {
+    let Scratch {
+        codes, words, tail, ..
+    } = scratch;
     let begin = out.len();
-    let mut ranges = Vec::with_capacity(shape.len());
-    let mut tail = Vec::new();
-    let mut bits = BitWriter::new(&mut tail);
-    let mut push = |index: u16, symbol: i32| {
-        let (table, built) = set.coder_of(index);
-        ranges.push(built.range_of(table, symbol, &mut bits));
-    };
+    // Grown and never cleared: every code is written below.
+    codes.resize(codes.len().max(shape.len()), 0);
+    let codes = &mut codes[..shape.len()];
+    tail.clear();
+    let mut bits = BitWriter::new(tail);
+    let coder = set.coder();
     match set.layout() {
         Layout::Contexts(model) => {
-            for_each_context(shape, symbols, model, &mut push);
+            let mut next = codes.iter_mut();
+            for_each_context(shape, symbols, model, |index, symbol| {
+                let table = &set.tables()[usize::from(index)];
+                let entry = &coder.tables[usize::from(index)];
+                if let Some(code) = next.next() {
+                    *code = entry.entry_of(&coder.entries, table, symbol, &mut bits);
+                }
+            });
         }
         layout => {
-            for (channel, plane) in symbols.chunks_exact(shape.plane()).enumerate() {
-                let index = layout.table_of(channel);
-                plane.iter().for_each(|&symbol| push(index, symbol));
+            let plane = shape.plane();
+            let planes = symbols
+                .chunks_exact(plane)
+                .zip(codes.chunks_exact_mut(plane));
+            for (channel, (plane, codes)) in planes.enumerate() {
+                let index = usize::from(layout.table_of(channel));
+                let (table, entry) = (&set.tables()[index], &coder.tables[index]);
+                if !set.path().map_run(entry, plane, codes) {
+                    for (code, &symbol) in codes.iter_mut().zip(plane) {
+                        *code = entry.entry_of(&coder.entries, table, symbol, &mut bits);
+                    }
+                }
             }
         }
     }
@@ -53,16 +94,20 @@ pub(crate) fn encode(
     });
     if !tail.is_empty() {
         varint::write(out, small_u32(tail.len()));
-        out.extend_from_slice(&tail);
+        out.extend_from_slice(tail);
     }
-    rans::encode(&ranges, 1 << code, out);
+    rans::encode(set.path(), &coder.entries, codes, 1 << code, words, out);
+    write_raw_if_shorter(symbols, begin, out);
+    debug_assert!(out.len() - begin <= MAX_PAYLOAD_BYTES);
+}
+
+fn write_raw_if_shorter(symbols: &[i32], begin: usize, out: &mut Vec<u8>) {
     let width = raw::width_of(symbols);
-    if out.len() - begin > 1 + raw::bytes_of(width, shape.len()) {
+    if out.len() - begin > 1 + raw::bytes_of(width, symbols.len()) {
         out.truncate(begin);
         out.push(RAW);
         raw::write(symbols, width, out);
     }
-    debug_assert!(out.len() - begin <= MAX_PAYLOAD_BYTES);
 }
 
 /// Calls `visit` with table and symbol in coding order.
@@ -101,15 +146,14 @@ pub(crate) fn for_each_neighbour_sum(
 pub(crate) fn decode(
     set: &TableSet,
     shape: LatentShape,
-    payload: &[u8],
+    descriptor: u8,
+    body: &[u8],
     values: &mut Vec<i32>,
 ) -> Result<(), DecodeError> {
-    let mut rest = payload;
-    let descriptor = take(&mut rest, 1)?[0];
-    values.clear();
+    let mut rest = body;
+    // Every symbol is written below or an error returned, so old contents may stay.
+    values.resize(shape.len(), 0);
     if descriptor == RAW {
-        // Every symbol takes a bit unless all are zero, so this allocates what the shape says.
-        values.resize(shape.len(), 0);
         return raw::read(rest, values);
     }
     let code = descriptor & 7;
@@ -122,8 +166,7 @@ pub(crate) fn decode(
         let length = varint::read(&mut rest, "escape length", small_u32(MAX_PAYLOAD_BYTES))?;
         tail = take(&mut rest, length as usize)?;
     }
-    let decoder = rans::Decoder::new(rest, 1 << code)?;
-    values.resize(shape.len(), 0);
+    let decoder = rans::Decoder::new(set.path(), rest, 1 << code)?;
     let mut reader = EscapeReader {
         bits: BitReader::new(tail),
         any: false,
@@ -150,16 +193,34 @@ fn decode_channels(
     escapes: &mut EscapeReader<'_>,
     values: &mut [i32],
 ) -> Result<(), DecodeError> {
+    let coder = set.coder();
     for (channel, plane) in values.chunks_exact_mut(shape.plane()).enumerate() {
-        decoder.decode_run(set.coder_of(layout.table_of(channel)).1, plane);
-    }
-    decoder.finish()?;
-    for (channel, plane) in values.chunks_exact_mut(shape.plane()).enumerate() {
-        for value in plane.iter_mut().filter(|value| **value == ESCAPED) {
-            *value = escapes.read(set, layout.table_of(channel))?;
+        let index = layout.table_of(channel);
+        let CoderTable { min, escape, .. } = coder.tables[usize::from(index)];
+        // In pieces that are still in the first cache when they are searched for escapes.
+        for piece in plane.chunks_mut(PIECE) {
+            match &coder.slots {
+                Slots::Packed(slots) => {
+                    decoder.decode_run(CoderTables::packed(slots, index), min, piece);
+                }
+                Slots::Wide(slots) => {
+                    for value in piece.iter_mut() {
+                        *value = decoder.decode_with(|slot| coder.wide(slots, index, slot));
+                    }
+                }
+            }
+            // A look without branches first: most pieces have none.
+            if piece
+                .iter()
+                .fold(false, |any, &value| any | (value == escape))
+            {
+                for value in piece.iter_mut().filter(|value| **value == escape) {
+                    *value = escapes.read(set, index)?;
+                }
+            }
         }
     }
-    Ok(())
+    decoder.finish()
 }
 
 fn decode_contexts(
@@ -170,6 +231,7 @@ fn decode_contexts(
     escapes: &mut EscapeReader<'_>,
     values: &mut [i32],
 ) -> Result<(), DecodeError> {
+    let coder = set.coder();
     let (plane, width) = (shape.plane(), shape.width());
     for pixel in 0..plane {
         let (row, column) = (pixel / width, pixel % width);
@@ -179,8 +241,14 @@ fn decode_contexts(
             } else {
                 context.table_at(neighbour_sum(values, width, row, column, model.measure))
             };
-            let symbol = decoder.decode_one(set.coder_of(index).1);
-            values[pixel] = if symbol == ESCAPED {
+            let table = &coder.tables[usize::from(index)];
+            let symbol = match &coder.slots {
+                Slots::Packed(slots) => {
+                    decoder.decode_packed(CoderTables::packed(slots, index), table.min)
+                }
+                Slots::Wide(slots) => decoder.decode_with(|slot| coder.wide(slots, index, slot)),
+            };
+            values[pixel] = if symbol == table.escape {
                 escapes.read(set, index)?
             } else {
                 symbol
@@ -199,7 +267,7 @@ struct EscapeReader<'a> {
 impl EscapeReader<'_> {
     fn read(&mut self, set: &TableSet, index: u16) -> Result<i32, DecodeError> {
         self.any = true;
-        let (table, _) = set.coder_of(index);
+        let table = &set.tables()[usize::from(index)];
         let symbol = self
             .bits
             .get(1)

@@ -1,97 +1,271 @@
-//! What the coder needs of one table, built once.
+//! What the coder needs of all tables of a set, built once.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::rans::{SlotRange, Slots};
 use crate::bits::BitWriter;
-use crate::limits::{small_u16, small_u32};
-use crate::table::{FreqTable, SCALE, slot_bits};
+use crate::limits::{small_i32, small_u16, small_u32};
+use crate::table::{FreqTable, SCALE, SCALE_BITS, slot_bits};
 
-/// Stands for an escape until its value is read; no symbol is this small.
-pub(crate) const ESCAPED: i32 = i32::MIN;
+/// Stands for an escape in wide tables until its value is read; no symbol is this small.
+const WIDE_ESCAPE: i32 = i32::MIN;
 
-/// Coder side of one table.
-#[derive(Debug, Clone)]
+/// Entry index of an escape in packed slots, so that its symbol reads as `min + 255`.
+const PACKED_ESCAPE: u32 = 255;
+
+/// How a symbol changes a state, without a division: `q = 2 * state * magic >> 64` is
+/// `state / frequency` for every state below 2^31, and the new state is
+/// `state + start + q * (4096 - frequency)`.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct EncodeEntry {
+    magic: u64,
+    /// From this state on a word must be emitted first.
+    pub(crate) limit: u32,
+    start: u16,
+    frequency: u16,
+}
+
+impl EncodeEntry {
+    fn new(start: u16, frequency: u16) -> Self {
+        if frequency == 0 {
+            return Self::default();
+        }
+        let limit = u32::from(frequency) << LIMIT_SHIFT;
+        // Rounded up by less than one, which moves the quotient by less than 2^-31.
+        let magic = (1u64 << 63).div_ceil(u64::from(frequency));
+        Self {
+            magic,
+            limit,
+            start,
+            frequency,
+        }
+    }
+
+    /// The state after this symbol, from one below the limit.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the quotient is below 2^19"
+    )]
+    pub(crate) fn push(&self, state: u32) -> u32 {
+        let product = u128::from(2 * u64::from(state)) * u128::from(self.magic);
+        let quotient = (product >> 64) as u32;
+        let complement = SCALE - u32::from(self.frequency);
+        state
+            .wrapping_add(u32::from(self.start))
+            .wrapping_add(quotient.wrapping_mul(complement))
+    }
+}
+
+/// Shift from a frequency to the state from which encoding must emit a word first.
+const LIMIT_SHIFT: u32 = 15 - SCALE_BITS + 16;
+
+/// Entries of all tables, for one symbol at a time and for vectors.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CoderEntries {
+    scalar: Vec<EncodeEntry>,
+    /// `state * magic >> (31 + shift)` is `state / frequency`.
+    magics: Vec<u32>,
+    /// Frequency (12 bits), start (12), shift (4).
+    rests: Vec<u32>,
+}
+
+impl CoderEntries {
+    fn push(&mut self, start: u16, frequency: u16) {
+        self.scalar.push(EncodeEntry::new(start, frequency));
+        let divisor = u64::from(frequency.max(1));
+        let shift = (divisor - 1).checked_ilog2().map_or(0, |log| log + 1);
+        // The rounding error stays below one for states below 2^31, and the magic number
+        // itself lies between 2^31 and 2^32.
+        let magic = (1u64 << (31 + shift)).div_ceil(divisor);
+        self.magics
+            .push(u32::try_from(magic).expect("below 2^32 by the choice of shift"));
+        self.rests
+            .push(u32::from(frequency) | (u32::from(start) << 12) | (shift << 24));
+    }
+
+    /// Entries for one symbol at a time.
+    #[inline]
+    pub(crate) fn scalar(&self) -> &[EncodeEntry] {
+        &self.scalar
+    }
+
+    /// Magic numbers and packed rests, as many as there are entries and never none.
+    #[inline]
+    pub(crate) fn vector(&self) -> (&[u32], &[u32]) {
+        (&self.magics, &self.rests)
+    }
+}
+
+/// Where the parts of one table lie.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct CoderTable {
-    /// Entry of each slot: an index into `entries`.
-    slots: Box<[u16]>,
-    /// Symbol, first slot and frequency; the escape is last.
-    entries: Box<[Entry]>,
+    pub(crate) min: i32,
+    /// First entry; listed symbols come in order, the escape after them.
+    pub(crate) base: u32,
+    /// Listed symbols.
+    pub(crate) count: u32,
+    /// Whether some listed symbols have no slot.
+    pub(crate) has_gaps: bool,
+    /// What a decoder writes for an escape; never a symbol with a slot.
+    pub(crate) escape: i32,
     pub(crate) mean_millibits: u32,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    symbol: i32,
-    range: SlotRange,
-    /// Ideal code length; never used by the coder itself.
-    bits: f32,
+/// Slots of all tables.
+#[derive(Debug, Clone)]
+pub(crate) enum Slots {
+    /// 4096 a table: entry index (8 bits), slot minus first (12), frequency (12).
+    Packed(Vec<u32>),
+    /// 4096 a table: entry index. For alphabets too large to pack.
+    Wide(Vec<u16>),
 }
 
-impl CoderTable {
-    pub(crate) fn new(table: &FreqTable) -> Self {
-        let mut slots = Vec::with_capacity(SCALE as usize);
-        let mut entries = Vec::with_capacity(table.frequencies().len() + 1);
-        let symbols = (table.min()..)
-            .take(table.frequencies().len())
-            .chain([ESCAPED]);
+/// Slots of one table in packed form.
+pub(crate) type PackedSlots = [u32; SCALE as usize];
+
+/// Coder side of all tables of a set.
+#[derive(Debug, Clone)]
+pub(crate) struct CoderTables {
+    pub(crate) tables: Vec<CoderTable>,
+    pub(crate) entries: CoderEntries,
+    /// Ideal code length of each entry; never used by the coder itself.
+    bits: Vec<f32>,
+    pub(crate) slots: Slots,
+}
+
+impl CoderTables {
+    pub(crate) fn new(tables: &[FreqTable]) -> Self {
+        let packs = |table: &FreqTable| table.frequencies().len() < PACKED_ESCAPE as usize;
+        let packed = tables.iter().all(packs);
+        let mut built = Self {
+            tables: Vec::with_capacity(tables.len()),
+            entries: CoderEntries::default(),
+            bits: Vec::new(),
+            slots: if packed {
+                Slots::Packed(Vec::new())
+            } else {
+                Slots::Wide(Vec::new())
+            },
+        };
+        for table in tables {
+            built.add(table, packed);
+        }
+        built
+    }
+
+    fn add(&mut self, table: &FreqTable, packed: bool) {
+        let count = table.frequencies().len();
+        self.tables.push(CoderTable {
+            min: table.min(),
+            base: small_u32(self.entries.scalar.len()),
+            count: small_u32(count),
+            has_gaps: table.frequencies().contains(&0),
+            escape: if packed {
+                table.min() + PACKED_ESCAPE.cast_signed()
+            } else {
+                WIDE_ESCAPE
+            },
+            mean_millibits: mean_millibits(table),
+        });
+        let mut start = 0;
         let frequencies = table
             .frequencies()
             .iter()
             .copied()
             .chain([table.escape_frequency()]);
-        for (index, (symbol, frequency)) in symbols.zip(frequencies).enumerate() {
-            let start = small_u16(slots.len());
-            slots.resize(slots.len() + usize::from(frequency), small_u16(index));
-            entries.push(Entry {
-                symbol,
-                range: SlotRange { start, frequency },
-                bits: slot_bits_f32(frequency),
+        for (index, frequency) in frequencies.enumerate() {
+            self.entries.push(start, frequency);
+            self.bits.push(if frequency == 0 {
+                0.0
+            } else {
+                bits_f32(frequency)
             });
+            match &mut self.slots {
+                Slots::Packed(slots) => {
+                    let index = if index == count {
+                        PACKED_ESCAPE
+                    } else {
+                        small_u32(index)
+                    };
+                    let fixed = (u32::from(frequency) << 20) | index;
+                    slots.extend((0..u32::from(frequency)).map(|offset| (offset << 8) | fixed));
+                }
+                Slots::Wide(slots) => {
+                    slots.resize(slots.len() + usize::from(frequency), small_u16(index));
+                }
+            }
+            start += frequency;
         }
-        debug_assert_eq!(slots.len(), SCALE as usize);
-        Self {
-            slots: slots.into(),
-            entries: entries.into(),
-            mean_millibits: mean_millibits(table),
-        }
+        debug_assert_eq!(u32::from(start), SCALE);
     }
 
     /// Ideal bits of a symbol, raw bits of an escape included.
-    pub(crate) fn bits_of(&self, table: &FreqTable, symbol: i32) -> f64 {
+    pub(crate) fn bits_of(&self, index: u16, table: &FreqTable, symbol: i32) -> f64 {
         match table.index_of(symbol) {
-            Some(index) => f64::from(self.entries[index].bits),
+            Some(entry) => {
+                f64::from(self.bits[self.tables[usize::from(index)].base as usize + entry])
+            }
             None => table.code_length_bits(symbol),
         }
     }
 
-    /// The slots of a symbol; an escape's value goes to `bits`.
-    pub(crate) fn range_of(
+    /// Packed slots of a table.
+    #[inline]
+    pub(crate) fn packed(slots: &[u32], index: u16) -> &PackedSlots {
+        let begin = usize::from(index) * SCALE as usize;
+        let slots = &slots[begin..begin + SCALE as usize];
+        slots.try_into().expect("the range is as long as a table")
+    }
+
+    /// Entry of a symbol in a wide table: what to write, first slot, frequency.
+    pub(crate) fn wide(&self, slots: &[u16], index: u16, slot: u32) -> (i32, u32, u32) {
+        let table = &self.tables[usize::from(index)];
+        let at = slots[usize::from(index) * SCALE as usize + slot as usize];
+        let entry = &self.entries.scalar[table.base as usize + usize::from(at)];
+        let escaped = u32::from(at) == table.count;
+        let symbol = if escaped {
+            WIDE_ESCAPE
+        } else {
+            table.min + small_i32(usize::from(at))
+        };
+        (symbol, u32::from(entry.start), u32::from(entry.frequency))
+    }
+}
+
+impl CoderTable {
+    /// Entries of symbols that are all listed; false where one is not, or might not be.
+    #[inline]
+    pub(crate) fn map_run(&self, symbols: &[i32], codes: &mut [u32]) -> bool {
+        let mut worst = 0;
+        for (code, symbol) in codes.iter_mut().zip(symbols) {
+            let offset = symbol.wrapping_sub(self.min).cast_unsigned();
+            worst = worst.max(offset);
+            *code = offset.wrapping_add(self.base);
+        }
+        worst < self.count && !self.has_gaps
+    }
+
+    /// The entry of a symbol; an escape's value goes to `bits`.
+    #[inline]
+    pub(crate) fn entry_of(
         &self,
+        entries: &CoderEntries,
         table: &FreqTable,
         symbol: i32,
         bits: &mut BitWriter<'_>,
-    ) -> SlotRange {
-        if let Some(index) = table.index_of(symbol) {
-            return self.entries[index].range;
+    ) -> u32 {
+        let offset = symbol.wrapping_sub(self.min).cast_unsigned();
+        if offset < self.count {
+            let index = self.base + offset;
+            if !self.has_gaps || entries.scalar[index as usize].frequency > 0 {
+                return index;
+            }
         }
         let (below, distance) = table.escape_code(symbol);
         bits.put(u32::from(below), 1);
         bits.put_exp_golomb(distance);
-        self.entries[self.entries.len() - 1].range
-    }
-}
-
-impl Slots for CoderTable {
-    #[inline]
-    fn lookup(&self, slot: u32) -> (i32, u32, u32) {
-        let entry = &self.entries[usize::from(self.slots[slot as usize])];
-        (
-            entry.symbol,
-            u32::from(entry.range.start),
-            u32::from(entry.range.frequency),
-        )
+        self.base + self.count
     }
 }
 
@@ -99,12 +273,8 @@ impl Slots for CoderTable {
     clippy::cast_possible_truncation,
     reason = "seven digits are enough for a length"
 )]
-fn slot_bits_f32(frequency: u16) -> f32 {
-    if frequency == 0 {
-        0.0
-    } else {
-        slot_bits(frequency) as f32
-    }
+fn bits_f32(frequency: u16) -> f32 {
+    slot_bits(frequency) as f32
 }
 
 /// The table's entropy in thousandths of a bit; only sums and products, so it is the same
@@ -113,4 +283,38 @@ fn slot_bits_f32(frequency: u16) -> f32 {
 #[expect(clippy::cast_sign_loss, reason = "an entropy is not negative")]
 fn mean_millibits(table: &FreqTable) -> u32 {
     small_u32((table.entropy_bits() * 1000.0) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multiplying_by_the_magic_divides() {
+        for frequency in 1..4096u16 {
+            let mut entries = CoderEntries::default();
+            entries.push(3, frequency);
+            let entry = entries.scalar[0];
+            let (magic, shift) = (u64::from(entries.magics[0]), 31 + (entries.rests[0] >> 24));
+            let divisor = u32::from(frequency);
+            for base in [
+                0,
+                1,
+                divisor,
+                1 << 15,
+                1 << 24,
+                entry.limit - 1,
+                0x7fff_ffff,
+            ] {
+                for state in base.saturating_sub(2)..=base.saturating_add(2).min(0x7fff_ffff) {
+                    let quotient = (u64::from(state) * magic) >> shift;
+                    assert_eq!(quotient, u64::from(state / divisor), "{state} / {divisor}");
+                    if state < entry.limit {
+                        let expected = ((state / divisor) << 12) + state % divisor + 3;
+                        assert_eq!(entry.push(state), expected);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 use super::FreqTable;
 use super::context::ContextModel;
 use super::serial;
-use crate::coder::payload;
+use crate::coder::payload::{self, Scratch};
 use crate::coder::rans;
-use crate::coder::slots::CoderTable;
-use crate::error::{DecodeError, EncodeError, TableError};
+use crate::coder::slots::CoderTables;
+use crate::error::{DecodeError, EncodeError, TableError, take};
 use crate::latent::LatentShape;
 use crate::limits::{MAX_CHANNELS, MAX_TABLES, small_u16};
+use crate::simd::CoderPath;
 use crate::symbols::Symbols;
 
 /// How many rANS lanes an encoder uses; a decoder takes what it finds.
@@ -53,7 +54,8 @@ impl Layout {
 pub struct TableSet {
     tables: Vec<FreqTable>,
     layout: Layout,
-    built: Vec<CoderTable>,
+    coder: CoderTables,
+    path: CoderPath,
 }
 
 impl PartialEq for TableSet {
@@ -171,20 +173,40 @@ impl TableSet {
         lanes: Lanes,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
-        let shape = symbols.shape();
+        self.encode_reusing(symbols, lanes, &mut Scratch::new(), out)
+    }
+
+    /// As [`Self::encode_with`], with buffers that the caller keeps.
+    ///
+    /// # Errors
+    /// As [`Self::encode_into`].
+    pub fn encode_reusing(
+        &self,
+        symbols: &Symbols,
+        lanes: Lanes,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        self.encode_slice(symbols.shape(), symbols.values(), lanes, scratch, out)
+    }
+
+    /// For symbols whose number and range the caller has checked.
+    pub(crate) fn encode_slice(
+        &self,
+        shape: LatentShape,
+        symbols: &[i32],
+        lanes: Lanes,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
         if let Some(allowed) = self.channels_unlike(shape) {
             return Err(EncodeError::ChannelMismatch {
                 found: shape.channels(),
                 allowed,
             });
         }
-        payload::encode(
-            self,
-            shape,
-            symbols.values(),
-            self.lane_code(shape, lanes),
-            out,
-        );
+        let code = self.lane_code(shape, lanes);
+        payload::encode(self, shape, symbols, code, scratch, out);
         Ok(())
     }
 
@@ -208,13 +230,38 @@ impl TableSet {
         payload: &[u8],
         values: &mut Vec<i32>,
     ) -> Result<(), DecodeError> {
+        let mut body = payload;
+        let descriptor = take(&mut body, 1)?[0];
+        self.decode_body(shape, descriptor, body, values)
+    }
+
+    /// Decodes a payload whose descriptor was taken off.
+    pub(crate) fn decode_body(
+        &self,
+        shape: LatentShape,
+        descriptor: u8,
+        body: &[u8],
+        values: &mut Vec<i32>,
+    ) -> Result<(), DecodeError> {
         if let Some(allowed) = self.channels_unlike(shape) {
             return Err(DecodeError::ChannelMismatch {
                 found: shape.channels(),
                 allowed,
             });
         }
-        payload::decode(self, shape, payload, values)
+        payload::decode(self, shape, descriptor, body, values)
+    }
+
+    /// The same set with another path for its inner loops. It codes the same bytes.
+    #[must_use]
+    pub fn with_path(self, path: CoderPath) -> Self {
+        Self { path, ..self }
+    }
+
+    /// The path of the inner loops; the best one of this machine unless chosen otherwise.
+    #[must_use]
+    pub fn path(&self) -> CoderPath {
+        self.path
     }
 
     /// Ideal bits of `symbols`: cross-entropy under these integer tables, raw bits of escapes
@@ -232,15 +279,14 @@ impl TableSet {
         let mut bits = 0.0;
         if let Layout::Contexts(model) = &self.layout {
             payload::for_each_context(shape, symbols.values(), model, |index, symbol| {
-                let (table, built) = self.coder_of(index);
-                bits += built.bits_of(table, symbol);
+                bits += self.bits_of(index, symbol);
             });
         } else {
             for (channel, plane) in symbols.values().chunks_exact(shape.plane()).enumerate() {
-                let (table, built) = self.coder_of(self.layout.table_of(channel));
+                let index = self.layout.table_of(channel);
                 bits += plane
                     .iter()
-                    .map(|&symbol| built.bits_of(table, symbol))
+                    .map(|&symbol| self.bits_of(index, symbol))
                     .sum::<f64>();
             }
         }
@@ -259,11 +305,12 @@ impl TableSet {
 
     /// For tables and a layout that fit together.
     pub(crate) fn build(tables: Vec<FreqTable>, layout: Layout) -> Self {
-        let built = tables.iter().map(CoderTable::new).collect();
+        let coder = CoderTables::new(&tables);
         Self {
             tables,
             layout,
-            built,
+            coder,
+            path: CoderPath::best(),
         }
     }
 
@@ -275,11 +322,13 @@ impl TableSet {
         &self.layout
     }
 
-    pub(crate) fn coder_of(&self, index: u16) -> (&FreqTable, &CoderTable) {
-        (
-            &self.tables[usize::from(index)],
-            &self.built[usize::from(index)],
-        )
+    pub(crate) fn coder(&self) -> &CoderTables {
+        &self.coder
+    }
+
+    fn bits_of(&self, index: u16, symbol: i32) -> f64 {
+        self.coder
+            .bits_of(index, &self.tables[usize::from(index)], symbol)
     }
 
     /// The set's number of channels where it differs from the shape's.
@@ -295,7 +344,7 @@ impl TableSet {
             Lanes::Fast => 100,
             Lanes::Exactly(count) => return log2_lanes(count as u64),
         };
-        let mean_of = |index: u16| u64::from(self.built[usize::from(index)].mean_millibits);
+        let mean_of = |index: u16| u64::from(self.coder.tables[usize::from(index)].mean_millibits);
         let channels = shape.channels() as u64;
         let per_pixel: u64 = match &self.layout {
             Layout::Shared => mean_of(0) * channels,

@@ -1,0 +1,118 @@
+//! Messages of independent symbols.
+
+use anyhow::{Result, bail};
+
+/// Symbols per round at least, so that no branch predictor learns one message.
+const SYMBOLS_A_ROUND: usize = 131_072;
+const MAX_MESSAGES: usize = 512;
+
+/// Messages from a two-sided geometric source, cut at a largest magnitude.
+pub(crate) struct Source {
+    pub(crate) entropy: f64,
+    /// Symbols per message.
+    pub(crate) symbols: usize,
+    pub(crate) messages: Vec<Vec<i32>>,
+    /// Probabilities of `-limit..=limit`.
+    pub(crate) probabilities: Vec<f64>,
+    pub(crate) limit: i32,
+    /// Ideal code length of all messages under the true probabilities.
+    pub(crate) ideal_bits: f64,
+}
+
+impl Source {
+    pub(crate) fn new(entropy: f64, symbols: usize, seed: u64) -> Result<Self> {
+        let limit = match entropy {
+            ..0.5 => 7,
+            ..2.0 => 15,
+            ..3.0 => 31,
+            _ => 63,
+        };
+        let probabilities = geometric(entropy, limit)?;
+        let count = SYMBOLS_A_ROUND.div_ceil(symbols).clamp(1, MAX_MESSAGES);
+        let mut draws = SplitMix(seed ^ entropy.to_bits() ^ symbols as u64);
+        let mut ideal_bits = 0.0;
+        let mut messages = Vec::new();
+        for _ in 0..count {
+            let mut message = Vec::with_capacity(symbols);
+            for _ in 0..symbols {
+                let index = draws.pick(&probabilities);
+                ideal_bits -= probabilities[index].log2();
+                message.push(i32::try_from(index)? - limit);
+            }
+            messages.push(message);
+        }
+        Ok(Self {
+            entropy,
+            symbols,
+            messages,
+            probabilities,
+            limit,
+            ideal_bits,
+        })
+    }
+
+    /// Messages as bytes: 0, -1, 1, -2 become 0, 1, 2, 3.
+    pub(crate) fn zigzag(&self) -> Vec<Vec<u8>> {
+        let byte = |&symbol: &i32| ((symbol << 1) ^ (symbol >> 31)) as u8;
+        self.messages
+            .iter()
+            .map(|message| message.iter().map(byte).collect())
+            .collect()
+    }
+}
+
+/// Probabilities with the wanted entropy, by bisection over the ratio of neighbours.
+fn geometric(entropy: f64, limit: i32) -> Result<Vec<f64>> {
+    let of_ratio = |ratio: f64| {
+        let weights: Vec<f64> = (-limit..=limit).map(|k| ratio.powi(k.abs())).collect();
+        let total: f64 = weights.iter().sum();
+        weights
+            .iter()
+            .map(|weight| weight / total)
+            .collect::<Vec<f64>>()
+    };
+    let bits = |probabilities: &[f64]| -> f64 {
+        probabilities
+            .iter()
+            .filter(|&&p| p > 0.0)
+            .map(|&p| -p * p.log2())
+            .sum()
+    };
+    let (mut low, mut high) = (1e-9, 1.0);
+    if !(0.01..bits(&of_ratio(high))).contains(&entropy) {
+        bail!("no source of {entropy} bits over {} symbols", 2 * limit + 1);
+    }
+    for _ in 0..100 {
+        let middle = 0.5 * (low + high);
+        if bits(&of_ratio(middle)) < entropy {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(of_ratio(low))
+}
+
+/// SplitMix64: portable draws from a seed.
+pub(crate) struct SplitMix(pub(crate) u64);
+
+impl SplitMix {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn pick(&mut self, probabilities: &[f64]) -> usize {
+        let mut left = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
+        for (index, probability) in probabilities.iter().enumerate() {
+            left -= probability;
+            if left < 0.0 {
+                return index;
+            }
+        }
+        probabilities.len() / 2
+    }
+}

@@ -1,0 +1,185 @@
+//! `cargo xtask bench codec`: our coders beside their peers, in one process.
+//!
+//! Every round runs every coder once, so that a busy moment of the machine hits all of them;
+//! time is the thread's own CPU time. Ratios are medians of the per-round ratios to
+//! constriction, rates come from the lower quartile of the times. Every coder's output is
+//! decoded and compared before the clock starts.
+
+mod data;
+mod ours;
+mod peers;
+mod record;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use rustix::time::{ClockId, clock_gettime};
+
+use data::Source;
+use record::Row;
+
+/// Measures entropy coders and appends the rates to benches/records/codec.jsonl.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench codec", bin_name = "cargo xtask bench codec")]
+struct Options {
+    /// File that the lines are appended to
+    #[arg(long, default_value = "benches/records/codec.jsonl")]
+    out: PathBuf,
+    /// Print the table only, write no record
+    #[arg(long)]
+    dry_run: bool,
+    /// Symbols per message
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "256,1024,4096,16384,1048576"
+    )]
+    symbols: Vec<usize>,
+    /// Entropies of the source in bits per symbol
+    #[arg(long, value_delimiter = ',', default_value = "0.3,1,2.5,4")]
+    entropy: Vec<f64>,
+    /// Rounds; each runs every coder once
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// Leave the peers out, but for constriction
+    #[arg(long)]
+    own: bool,
+    /// Seed of the messages
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Encodes and decodes messages that it was made with.
+trait Coder {
+    fn label(&self) -> Label;
+    /// Encodes a message and keeps the result.
+    fn encode(&mut self, message: usize) -> Result<()>;
+    /// Decodes what was encoded last for this message.
+    fn decode(&mut self, message: usize) -> Result<()>;
+    /// Bytes of the encoded message.
+    fn bytes(&self, message: usize) -> usize;
+    /// Whether the decoded message equals the original one.
+    fn is_right(&self, message: usize) -> bool;
+    /// What has to be done outside of the clock before all messages are decoded.
+    fn before_decoding(&mut self) {}
+}
+
+#[derive(Debug, Clone)]
+struct Label {
+    coder: String,
+    path: &'static str,
+    lanes: usize,
+}
+
+impl Label {
+    fn peer(coder: &str) -> Self {
+        Self {
+            coder: coder.to_owned(),
+            path: "scalar",
+            lanes: 1,
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    if options.rounds == 0 || options.symbols.contains(&0) {
+        bail!("rounds and symbols are at least 1");
+    }
+    let mut rows = Vec::new();
+    for &entropy in &options.entropy {
+        for &symbols in &options.symbols {
+            let source = Source::new(entropy, symbols, options.seed)?;
+            let mut coders = peers::base(&source)?;
+            coders.extend(ours::coders(&source)?);
+            if !options.own {
+                coders.extend(peers::others(&source)?);
+            }
+            let measured = measure(&source, coders, options.rounds)?;
+            record::print(&measured);
+            rows.extend(measured);
+        }
+    }
+    rows.extend(ours::small_latent(options.rounds, options.seed)?);
+    if !options.dry_run {
+        record::append(&options.out, &rows, options.seed)
+            .with_context(|| format!("appending to {}", options.out.display()))?;
+    }
+    Ok(())
+}
+
+/// Nanoseconds of CPU time that this thread has used.
+fn thread_time_ns() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
+}
+
+fn timed(work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let begin = thread_time_ns();
+    work()?;
+    Ok(thread_time_ns() - begin)
+}
+
+/// The first coder is the base of the ratios.
+fn measure(source: &Source, mut coders: Vec<Box<dyn Coder>>, rounds: usize) -> Result<Vec<Row>> {
+    let messages = source.messages.len();
+    for coder in &mut coders {
+        coder.before_decoding();
+        for message in 0..messages {
+            coder.encode(message)?;
+            coder.decode(message)?;
+            if !coder.is_right(message) {
+                bail!(
+                    "{} does not give message {message} back",
+                    coder.label().coder
+                );
+            }
+        }
+    }
+    let mut times = vec![[Vec::new(), Vec::new()]; coders.len()];
+    for _ in 0..rounds {
+        for (coder, [encode, decode]) in coders.iter_mut().zip(&mut times) {
+            encode.push(timed(|| {
+                (0..messages).try_for_each(|message| coder.encode(message))
+            })?);
+            coder.before_decoding();
+            decode.push(timed(|| {
+                (0..messages).try_for_each(|message| coder.decode(message))
+            })?);
+        }
+    }
+    let symbols = (source.symbols * messages) as f64;
+    let mut rows = Vec::new();
+    for (coder, times_of) in coders.iter().zip(&times) {
+        let bytes: usize = (0..messages).map(|message| coder.bytes(message)).sum();
+        for (op, (own, base)) in ["encode", "decode"]
+            .into_iter()
+            .zip(times_of.iter().zip(&times[0]))
+        {
+            let ratios = own.iter().zip(base).map(|(own, base)| base / own).collect();
+            let label = coder.label();
+            rows.push(Row {
+                coder: label.coder,
+                path: label.path,
+                lanes: label.lanes,
+                contexts: 0,
+                entropy: source.entropy,
+                symbols: source.symbols,
+                op,
+                msym_s: symbols / quantile(own.clone(), 0.25) * 1e3,
+                ratio_constriction: quantile(ratios, 0.5),
+                bytes: bytes as f64 / messages as f64,
+                ideal_bytes: source.ideal_bits / 8.0 / messages as f64,
+                data: "iid two-sided geometric".to_owned(),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() - 1) as f64 * share;
+    values[at.round() as usize]
+}
