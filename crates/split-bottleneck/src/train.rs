@@ -25,6 +25,10 @@ pub use checkpoint::CheckpointError;
 const LOG_LAMBDA_MIN: f64 = -5.0;
 const LOG_LAMBDA_MAX: f64 = 6.0;
 
+/// Highest price while warming up: enough to teach the rate model, too little to hold back
+/// the restoring of the activation.
+const WARMUP_LAMBDA: f64 = 0.01;
+
 /// What the rate costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -239,7 +243,11 @@ impl Training {
             distortion.distortion(restored, &batch)
         };
         let kilobits = self.rate.bits(noisy).mean().div_scalar(1000.0);
-        let lambda = self.log_lambda.exp();
+        let lambda = if warming {
+            self.log_lambda.exp().min(WARMUP_LAMBDA)
+        } else {
+            self.log_lambda.exp()
+        };
         let loss = lost.clone() + kilobits.clone().mul_scalar(lambda);
         let values = [lost, kilobits, loss.clone()]
             .map(|scalar| f64::from(scalar.detach().into_scalar::<f32>()));

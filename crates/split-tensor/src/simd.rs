@@ -123,14 +123,25 @@ impl CoderPath {
         }
     }
 
-    /// Entries of symbols that are all listed; false where one is not.
-    pub(crate) fn map_run(self, table: &CoderTable, symbols: &[i32], codes: &mut [u32]) -> bool {
+    /// The entries of many symbols.
+    pub(crate) fn codes_of(self, table: &CoderTable, symbols: &[i32], codes: &mut [u32]) {
         match self.0 {
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            Kind::Avx512(path) => path.map_run(table, symbols, codes),
+            Kind::Avx512(path) => path.codes_of(table, symbols, codes),
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            Kind::Avx2(path) => path.map_run(table, symbols, codes),
-            Kind::Scalar => table.map_run(symbols, codes),
+            Kind::Avx2(path) => path.codes_of(table, symbols, codes),
+            Kind::Scalar => table.codes_of(symbols, codes),
+        }
+    }
+
+    /// Whether none of these symbols needs an escape; false where that is not clear.
+    pub(crate) fn lists_all(self, table: &CoderTable, symbols: &[i32]) -> bool {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Kind::Avx512(path) => path.lists_all(table, symbols),
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Kind::Avx2(path) => path.lists_all(table, symbols),
+            Kind::Scalar => table.lists_all(symbols),
         }
     }
 

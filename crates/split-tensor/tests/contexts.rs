@@ -3,38 +3,9 @@
 
 mod common;
 
-use common::{Draws, shape, symbols};
+use common::{shape, smooth, symbols};
 use proptest::prelude::*;
 use split_tensor::{FitConfig, Lanes, LatentShape, Symbols, TableError, TableSet};
-
-/// Smooth non-negative fields: each symbol leans on its left and upper neighbour.
-fn smooth(shape: LatentShape, seed: u64, signed: bool) -> Symbols {
-    let mut draws = Draws::new(seed);
-    let (height, width) = (shape.height(), shape.width());
-    let mut values: Vec<i32> = Vec::new();
-    for channel in 0..shape.channels() {
-        let begin = channel * height * width;
-        for at in 0..height * width {
-            let left = if at % width > 0 {
-                values[begin + at - 1]
-            } else {
-                0
-            };
-            let above = if at >= width {
-                values[begin + at - width]
-            } else {
-                0
-            };
-            let drawn = (left + above) / 2 + draws.geometric(300 + 20 * channel as u64);
-            values.push(if signed {
-                drawn.clamp(-60, 60)
-            } else {
-                drawn.clamp(0, 60)
-            });
-        }
-    }
-    Symbols::new(shape, values).unwrap()
-}
 
 fn samples(shape: LatentShape, count: u64, signed: bool) -> Vec<Symbols> {
     (0..count).map(|seed| smooth(shape, seed, signed)).collect()

@@ -105,3 +105,25 @@ fn frames_with_contexts_are_pinned() {
         assert_eq!(codec.decode_symbols(&frame).unwrap(), sent);
     }
 }
+
+/// The last section of docs/format.md.
+#[test]
+fn the_worked_example_of_the_format_is_right() {
+    let shape = shape(1, 2, 8);
+    let table = FreqTable::from_frequencies(0, &[3072, 768, 192, 48]).unwrap();
+    let set = TableSet::shared(table);
+    let hex = |bytes: &[u8]| {
+        let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        bytes.join(" ")
+    };
+    let tables = hex(&set.to_bytes());
+    let codec = Codec::new(Quantizer::uniform(1.0).unwrap(), set, shape, 3, 0xfeed_beef).unwrap();
+    let symbols =
+        Symbols::new(shape, vec![0, 0, 1, 0, 0, 3, 0, 0, 0, 2, 0, 0, 1, 0, 3, 1]).unwrap();
+    let frame = hex(&codec.encode_symbols(&symbols).unwrap());
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/format.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for line in [&tables, &frame] {
+        assert!(page.contains(line), "docs/format.md lacks {line}");
+    }
+}

@@ -15,8 +15,10 @@ pub(crate) struct Source {
     /// Probabilities of `-limit..=limit`.
     pub(crate) probabilities: Vec<f64>,
     pub(crate) limit: i32,
-    /// Ideal code length of all messages under the true probabilities.
+    /// Ideal code length of all messages under the probabilities.
     pub(crate) ideal_bits: f64,
+    /// What the messages are.
+    pub(crate) data: String,
 }
 
 impl Source {
@@ -48,6 +50,37 @@ impl Source {
             probabilities,
             limit,
             ideal_bits,
+            data: "iid two-sided geometric".to_owned(),
+        })
+    }
+
+    /// Given messages of one length; the probabilities are those of all symbols together.
+    pub(crate) fn of(messages: Vec<Vec<i32>>, data: &str) -> Result<Self> {
+        let limit = messages
+            .iter()
+            .flatten()
+            .map(|symbol| symbol.abs())
+            .max()
+            .unwrap_or(0);
+        let mut counts = vec![0.5; usize::try_from(2 * limit + 1)?];
+        for &symbol in messages.iter().flatten() {
+            counts[usize::try_from(symbol + limit)?] += 1.0;
+        }
+        let total: f64 = counts.iter().sum();
+        let probabilities: Vec<f64> = counts.iter().map(|count| count / total).collect();
+        let bits = |&symbol: &i32| -probabilities[(symbol + limit) as usize].log2();
+        let ideal_bits: f64 = messages.iter().flatten().map(bits).sum();
+        let symbols = messages.first().map_or(0, Vec::len);
+        let entropy = ideal_bits / (symbols * messages.len()).max(1) as f64;
+        let data = data.to_owned();
+        Ok(Self {
+            entropy,
+            symbols,
+            messages,
+            probabilities,
+            limit,
+            ideal_bits,
+            data,
         })
     }
 

@@ -70,6 +70,7 @@ struct Label {
     coder: String,
     path: &'static str,
     lanes: usize,
+    contexts: usize,
 }
 
 impl Label {
@@ -78,6 +79,7 @@ impl Label {
             coder: coder.to_owned(),
             path: "scalar",
             lanes: 1,
+            contexts: 0,
         }
     }
 }
@@ -101,7 +103,16 @@ fn main() -> Result<()> {
             rows.extend(measured);
         }
     }
-    rows.extend(ours::small_latent(options.rounds, options.seed)?);
+    for (source, coders) in [
+        ours::small_latents(options.seed)?,
+        ours::smooth_fields(options.seed)?,
+    ] {
+        let mut all = peers::base(&source)?;
+        all.extend(coders);
+        let measured = measure(&source, all, options.rounds)?;
+        record::print(&measured);
+        rows.extend(measured);
+    }
     if !options.dry_run {
         record::append(&options.out, &rows, options.seed)
             .with_context(|| format!("appending to {}", options.out.display()))?;
@@ -163,7 +174,7 @@ fn measure(source: &Source, mut coders: Vec<Box<dyn Coder>>, rounds: usize) -> R
                 coder: label.coder,
                 path: label.path,
                 lanes: label.lanes,
-                contexts: 0,
+                contexts: label.contexts,
                 entropy: source.entropy,
                 symbols: source.symbols,
                 op,
@@ -171,7 +182,7 @@ fn measure(source: &Source, mut coders: Vec<Box<dyn Coder>>, rounds: usize) -> R
                 ratio_constriction: quantile(ratios, 0.5),
                 bytes: bytes as f64 / messages as f64,
                 ideal_bytes: source.ideal_bits / 8.0 / messages as f64,
-                data: "iid two-sided geometric".to_owned(),
+                data: source.data.clone(),
             });
         }
     }

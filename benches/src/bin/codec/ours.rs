@@ -2,13 +2,12 @@
 
 use anyhow::Result;
 use split_tensor::{
-    Codec, CoderPath, FreqTable, FrequencyCount, Lanes, Latent, LatentShape, Quantizer, Scratch,
-    Symbols, TableSet,
+    Codec, CoderPath, FitConfig, Frame, FreqTable, FrequencyCount, Lanes, Latent, LatentShape,
+    Quantizer, Scratch, Symbols, TableSet,
 };
 
 use crate::data::{Source, SplitMix};
-use crate::record::Row;
-use crate::{Coder, Label, thread_time_ns};
+use crate::{Coder, Label};
 
 pub(crate) fn coders(source: &Source) -> Result<Vec<Box<dyn Coder>>> {
     let table = FreqTable::from_weights(-source.limit, &source.probabilities, 1e-5)?;
@@ -76,9 +75,15 @@ impl Rans {
 impl Coder for Rans {
     fn label(&self) -> Label {
         Label {
-            coder: "split-rans".to_owned(),
+            coder: if self.set.contexts() > 0 {
+                "split-rans-ctx"
+            } else {
+                "split-rans"
+            }
+            .to_owned(),
             path: self.set.path().name(),
             lanes: self.lanes,
+            contexts: self.set.contexts(),
         }
     }
 
@@ -107,13 +112,12 @@ impl Coder for Rans {
     }
 }
 
-/// Quantizing and encoding a latent of 128x4x4 into a whole frame, and back.
-pub(crate) fn small_latent(rounds: usize, seed: u64) -> Result<Vec<Row>> {
-    const FRAMES: usize = 64;
+/// Whole frames of 128x4x4: quantizer, tables for each channel, header and checksum.
+pub(crate) fn small_latents(seed: u64) -> Result<(Source, Vec<Box<dyn Coder>>)> {
     let shape = LatentShape::new(128, 4, 4)?;
     let mut draws = SplitMix(seed);
     let mut latents = Vec::new();
-    for _ in 0..FRAMES {
+    for _ in 0..64 {
         let mut value = || {
             let uniform = (draws.next() >> 40) as f32 / (1u64 << 24) as f32;
             -(1.0 - uniform).ln() * 0.7
@@ -124,58 +128,122 @@ pub(crate) fn small_latent(rounds: usize, seed: u64) -> Result<Vec<Row>> {
         )?);
     }
     let quantizer = Quantizer::uniform(1.0)?;
-    let mut count = FrequencyCount::new(128)?;
+    let mut count = FrequencyCount::new(shape.channels())?;
+    let mut messages = Vec::new();
     for latent in &latents {
-        count.add(&quantizer.quantize(latent)?)?;
+        let symbols = quantizer.quantize(latent)?;
+        count.add(&symbols)?;
+        messages.push(symbols.into_values());
     }
     let codec = Codec::new(quantizer, count.channel_tables(16.0)?, shape, 1, 2)?;
-    let ideal: f64 = latents
-        .iter()
-        .map(|latent| {
-            Ok(codec
-                .tables()
-                .code_length_bits(&codec.quantizer().quantize(latent)?))
-        })
-        .sum::<Result<f64>>()?;
-    let mut rows = Vec::new();
-    for lanes in [1, 4] {
-        let codec = codec.clone().with_lanes(Lanes::Exactly(lanes));
-        let mut scratch = Scratch::new();
-        let mut frames = vec![Vec::new(); FRAMES];
-        let mut values = Vec::new();
-        let mut times = [Vec::new(), Vec::new()];
-        for _ in 0..rounds {
-            let begin = thread_time_ns();
-            for (latent, frame) in latents.iter().zip(&mut frames) {
-                frame.clear();
-                codec.encode_reusing(latent, &mut scratch, frame)?;
-            }
-            let middle = thread_time_ns();
-            for frame in &frames {
-                codec.decode_reusing(frame, &mut scratch, &mut values)?;
-            }
-            times[0].push(middle - begin);
-            times[1].push(thread_time_ns() - middle);
-        }
-        let bytes: usize = frames.iter().map(|frame| frame.len()).sum();
-        for (op, times) in ["encode", "decode"].into_iter().zip(times) {
-            let ns = crate::quantile(times, 0.25) / FRAMES as f64;
-            println!("frame of 128x4x4, {lanes} lanes, {op}: {:.2} us", ns / 1e3);
-            rows.push(Row {
-                coder: "split-codec".to_owned(),
-                path: codec.tables().path().name(),
-                lanes,
-                contexts: 0,
-                entropy: ideal / (FRAMES * shape.len()) as f64,
-                symbols: shape.len(),
-                op,
-                msym_s: shape.len() as f64 / ns * 1e3,
-                ratio_constriction: f64::NAN,
-                bytes: bytes as f64 / FRAMES as f64,
-                ideal_bytes: ideal / 8.0 / FRAMES as f64,
-                data: "whole frames of 128x4x4, quantizer included".to_owned(),
-            });
+    let coders = [1, 4].map(|lanes| {
+        Box::new(Frames {
+            codec: codec.clone().with_lanes(Lanes::Exactly(lanes)),
+            lanes,
+            latents: latents.clone(),
+            frames: vec![Vec::new(); latents.len()],
+            scratch: Scratch::new(),
+            values: Vec::new(),
+        }) as Box<dyn Coder>
+    });
+    let source = Source::of(messages, "whole frames of 128x4x4, quantizer included")?;
+    Ok((source, coders.into()))
+}
+
+struct Frames {
+    codec: Codec,
+    lanes: usize,
+    latents: Vec<Latent>,
+    frames: Vec<Vec<u8>>,
+    scratch: Scratch,
+    values: Vec<f32>,
+}
+
+impl Coder for Frames {
+    fn label(&self) -> Label {
+        Label {
+            coder: "split-codec".to_owned(),
+            path: self.codec.tables().path().name(),
+            lanes: self.lanes,
+            contexts: 0,
         }
     }
-    Ok(rows)
+
+    fn encode(&mut self, message: usize) -> Result<()> {
+        let frame = &mut self.frames[message];
+        frame.clear();
+        self.codec
+            .encode_reusing(&self.latents[message], &mut self.scratch, frame)?;
+        Ok(())
+    }
+
+    fn decode(&mut self, message: usize) -> Result<()> {
+        self.codec
+            .decode_reusing(&self.frames[message], &mut self.scratch, &mut self.values)?;
+        Ok(())
+    }
+
+    fn bytes(&self, message: usize) -> usize {
+        Frame::parse(&self.frames[message]).map_or(0, |(frame, _)| frame.payload_bytes())
+    }
+
+    fn is_right(&self, message: usize) -> bool {
+        let latent = self.latents[message].values();
+        self.values
+            .iter()
+            .zip(latent)
+            .all(|(restored, value)| (restored - value).abs() <= 0.5001)
+    }
+}
+
+/// Fields in which each symbol leans on its left and upper neighbour, with and without
+/// tables that know it.
+pub(crate) fn smooth_fields(seed: u64) -> Result<(Source, Vec<Box<dyn Coder>>)> {
+    let shape = LatentShape::new(64, 16, 16)?;
+    let mut draws = SplitMix(seed);
+    let mut messages = Vec::new();
+    for _ in 0..32 {
+        let mut values: Vec<i32> = Vec::with_capacity(shape.len());
+        for at in 0..shape.len() {
+            let within = at % shape.plane();
+            let left = if within % shape.width() > 0 {
+                values[at - 1]
+            } else {
+                0
+            };
+            let above = if within >= shape.width() {
+                values[at - shape.width()]
+            } else {
+                0
+            };
+            // A geometric step up or down.
+            let drawn = draws.next();
+            let step = (drawn.trailing_zeros() / 2) as i32 * if drawn >> 63 == 0 { 1 } else { -1 };
+            values.push(((left + above) / 2 + step).clamp(0, 12));
+        }
+        messages.push(values);
+    }
+    let samples: Vec<Symbols> = messages
+        .iter()
+        .map(|message| Symbols::new(shape, message.clone()))
+        .collect::<Result<_, _>>()?;
+    let source = Source::of(messages, "smooth fields of 64x16x16")?;
+    let plain = TableSet::fit(
+        &samples,
+        &FitConfig {
+            contexts: false,
+            ..FitConfig::default()
+        },
+    )?;
+    let fitted = TableSet::fit(&samples, &FitConfig::default())?;
+    let mut coders: Vec<Box<dyn Coder>> = Vec::new();
+    for set in [plain, fitted] {
+        for lanes in [4, 64] {
+            let mut coder = Rans::new(&source, set.clone(), lanes)?;
+            coder.messages.clone_from(&samples);
+            coder.shape = shape;
+            coders.push(Box::new(coder));
+        }
+    }
+    Ok((source, coders))
 }

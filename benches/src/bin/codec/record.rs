@@ -19,7 +19,6 @@ pub(crate) struct Row {
     pub(crate) symbols: usize,
     pub(crate) op: &'static str,
     pub(crate) msym_s: f64,
-    /// NaN where constriction was not run beside it.
     pub(crate) ratio_constriction: f64,
     pub(crate) bytes: f64,
     pub(crate) ideal_bytes: f64,
@@ -29,9 +28,10 @@ pub(crate) struct Row {
 pub(crate) fn print(rows: &[Row]) {
     let Some(first) = rows.first() else { return };
     println!(
-        "\n{} symbols at {} bits, ideal {:.1} bytes\n{:<24} {:>7} {:>5} {:>8} {:>6} {:>8} {:>6} {:>10}",
+        "\n{} symbols at {:.3} bits ({}), ideal {:.1} bytes\n{:<24} {:>7} {:>5} {:>8} {:>6} {:>8} {:>6} {:>10}",
         first.symbols,
         first.entropy,
+        first.data,
         first.ideal_bytes,
         "coder",
         "path",

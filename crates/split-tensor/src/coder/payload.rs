@@ -18,15 +18,15 @@ const ESCAPES: u8 = 8;
 /// The descriptor of raw symbols.
 const RAW: u8 = 7;
 
-/// Symbols decoded at a time; a multiple of every lane count.
-const PIECE: usize = 4096;
+/// Symbols looked at in one go; a multiple of every lane count.
+const PIECE: usize = 2048;
 
 /// Buffers that coding needs; kept by the caller, nothing is allocated once they have grown.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
-    /// Coder entry of each symbol in coding order.
+    buffers: rans::Buffers,
+    /// Coder entry of each symbol in coding order, where they are needed in one piece.
     codes: Vec<u32>,
-    words: Vec<u16>,
     tail: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) symbols: Vec<i32>,
@@ -49,42 +49,19 @@ pub(crate) fn encode(
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) {
-    let Scratch {
-        codes, words, tail, ..
-    } = scratch;
     let begin = out.len();
-    // Grown and never cleared: every code is written below.
-    codes.resize(codes.len().max(shape.len()), 0);
-    let codes = &mut codes[..shape.len()];
+    let Scratch {
+        buffers,
+        codes,
+        tail,
+        ..
+    } = scratch;
     tail.clear();
     let mut bits = BitWriter::new(tail);
-    let coder = set.coder();
-    match set.layout() {
-        Layout::Contexts(model) => {
-            let mut next = codes.iter_mut();
-            for_each_context(shape, symbols, model, |index, symbol| {
-                let table = &set.tables()[usize::from(index)];
-                let entry = &coder.tables[usize::from(index)];
-                if let Some(code) = next.next() {
-                    *code = entry.entry_of(&coder.entries, table, symbol, &mut bits);
-                }
-            });
-        }
-        layout => {
-            let plane = shape.plane();
-            let planes = symbols
-                .chunks_exact(plane)
-                .zip(codes.chunks_exact_mut(plane));
-            for (channel, (plane, codes)) in planes.enumerate() {
-                let index = usize::from(layout.table_of(channel));
-                let (table, entry) = (&set.tables()[index], &coder.tables[index]);
-                if !set.path().map_run(entry, plane, codes) {
-                    for (code, &symbol) in codes.iter_mut().zip(plane) {
-                        *code = entry.entry_of(&coder.entries, table, symbol, &mut bits);
-                    }
-                }
-            }
-        }
+    if let Layout::Contexts(model) = set.layout() {
+        fill_contexts(set, shape, symbols, model, codes, &mut bits);
+    } else {
+        write_escapes(set, shape, symbols, &mut bits);
     }
     bits.finish();
     out.push(if tail.is_empty() {
@@ -96,9 +73,76 @@ pub(crate) fn encode(
         varint::write(out, small_u32(tail.len()));
         out.extend_from_slice(tail);
     }
-    rans::encode(set.path(), &coder.entries, codes, 1 << code, words, out);
+    let entries = &set.coder().entries;
+    let size = (shape.len(), 1 << code);
+    if let Layout::Contexts(_) = set.layout() {
+        let fill = |from: usize, part: &mut [u32]| {
+            part.copy_from_slice(&codes[from..from + part.len()]);
+        };
+        rans::encode(set.path(), entries, size, buffers, fill, out);
+    } else {
+        let fill = |from: usize, part: &mut [u32]| fill_channels(set, shape, symbols, from, part);
+        rans::encode(set.path(), entries, size, buffers, fill, out);
+    }
     write_raw_if_shorter(symbols, begin, out);
     debug_assert!(out.len() - begin <= MAX_PAYLOAD_BYTES);
+}
+
+/// Values of escapes, channel by channel.
+fn write_escapes(set: &TableSet, shape: LatentShape, symbols: &[i32], bits: &mut BitWriter<'_>) {
+    for (channel, plane) in symbols.chunks_exact(shape.plane()).enumerate() {
+        let index = usize::from(set.layout().table_of(channel));
+        let (table, coder) = (&set.tables()[index], &set.coder().tables[index]);
+        for piece in plane.chunks(PIECE) {
+            if !set.path().lists_all(coder, piece) {
+                piece
+                    .iter()
+                    .for_each(|&symbol| coder.escape(table, symbol, bits));
+            }
+        }
+    }
+}
+
+/// Codes of the symbols from `from` on, channel by channel.
+fn fill_channels(
+    set: &TableSet,
+    shape: LatentShape,
+    symbols: &[i32],
+    mut from: usize,
+    mut codes: &mut [u32],
+) {
+    let plane = shape.plane();
+    while !codes.is_empty() {
+        let channel = from / plane;
+        let count = codes.len().min((channel + 1) * plane - from);
+        let (part, rest) = codes.split_at_mut(count);
+        let table = &set.coder().tables[usize::from(set.layout().table_of(channel))];
+        set.path()
+            .codes_of(table, &symbols[from..from + count], part);
+        from += count;
+        codes = rest;
+    }
+}
+
+/// Codes of all symbols in the order of contexts, and values of escapes.
+fn fill_contexts(
+    set: &TableSet,
+    shape: LatentShape,
+    symbols: &[i32],
+    model: &ContextModel,
+    codes: &mut Vec<u32>,
+    bits: &mut BitWriter<'_>,
+) {
+    // Grown and never cleared: every code is written below.
+    codes.resize(codes.len().max(shape.len()), 0);
+    let mut next = codes.iter_mut();
+    for_each_context(shape, symbols, model, |index, symbol| {
+        let coder = &set.coder().tables[usize::from(index)];
+        coder.escape(&set.tables()[usize::from(index)], symbol, bits);
+        if let Some(code) = next.next() {
+            *code = coder.code_of(symbol);
+        }
+    });
 }
 
 fn write_raw_if_shorter(symbols: &[i32], begin: usize, out: &mut Vec<u8>) {

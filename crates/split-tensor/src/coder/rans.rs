@@ -16,7 +16,7 @@ use crate::bits::{BitReader, BitWriter};
 use crate::error::DecodeError;
 
 pub(crate) use decode::{Decoder, decode_rounds};
-pub(crate) use encode::{encode, encode_rounds, start_rounds};
+pub(crate) use encode::{Buffers, encode, encode_rounds, start_rounds};
 
 /// Most lanes of one payload.
 pub(crate) const MAX_LANES: usize = 64;

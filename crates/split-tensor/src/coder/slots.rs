@@ -15,7 +15,7 @@ const PACKED_ESCAPE: u32 = 255;
 /// How a symbol changes a state, without a division: `q = 2 * state * magic >> 64` is
 /// `state / frequency` for every state below 2^31, and the new state is
 /// `state + start + q * (4096 - frequency)`.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct EncodeEntry {
     magic: u64,
@@ -27,9 +27,7 @@ pub(crate) struct EncodeEntry {
 
 impl EncodeEntry {
     fn new(start: u16, frequency: u16) -> Self {
-        if frequency == 0 {
-            return Self::default();
-        }
+        debug_assert!(frequency > 0);
         let limit = u32::from(frequency) << LIMIT_SHIFT;
         // Rounded up by less than one, which moves the quotient by less than 2^-31.
         let magic = (1u64 << 63).div_ceil(u64::from(frequency));
@@ -73,7 +71,7 @@ pub(crate) struct CoderEntries {
 impl CoderEntries {
     fn push(&mut self, start: u16, frequency: u16) {
         self.scalar.push(EncodeEntry::new(start, frequency));
-        let divisor = u64::from(frequency.max(1));
+        let divisor = u64::from(frequency);
         let shift = (divisor - 1).checked_ilog2().map_or(0, |log| log + 1);
         // The rounding error stays below one for states below 2^31, and the magic number
         // itself lies between 2^31 and 2^32.
@@ -169,13 +167,19 @@ impl CoderTables {
             mean_millibits: mean_millibits(table),
         });
         let mut start = 0;
+        let last = small_u16(SCALE as usize - usize::from(table.escape_frequency()));
         let frequencies = table
             .frequencies()
             .iter()
             .copied()
             .chain([table.escape_frequency()]);
         for (index, frequency) in frequencies.enumerate() {
-            self.entries.push(start, frequency);
+            if frequency == 0 {
+                // A gap is coded as the escape.
+                self.entries.push(last, table.escape_frequency());
+            } else {
+                self.entries.push(start, frequency);
+            }
             self.bits.push(if frequency == 0 {
                 0.0
             } else {
@@ -234,38 +238,49 @@ impl CoderTables {
 }
 
 impl CoderTable {
-    /// Entries of symbols that are all listed; false where one is not, or might not be.
+    /// The entry of a symbol: its own, or the escape's.
     #[inline]
-    pub(crate) fn map_run(&self, symbols: &[i32], codes: &mut [u32]) -> bool {
-        let mut worst = 0;
-        for (code, symbol) in codes.iter_mut().zip(symbols) {
-            let offset = symbol.wrapping_sub(self.min).cast_unsigned();
-            worst = worst.max(offset);
-            *code = offset.wrapping_add(self.base);
-        }
-        worst < self.count && !self.has_gaps
+    pub(crate) fn code_of(&self, symbol: i32) -> u32 {
+        self.base + self.offset_of(symbol).min(self.count)
     }
 
-    /// The entry of a symbol; an escape's value goes to `bits`.
+    /// The entries of many symbols.
     #[inline]
-    pub(crate) fn entry_of(
-        &self,
-        entries: &CoderEntries,
-        table: &FreqTable,
-        symbol: i32,
-        bits: &mut BitWriter<'_>,
-    ) -> u32 {
-        let offset = symbol.wrapping_sub(self.min).cast_unsigned();
-        if offset < self.count {
-            let index = self.base + offset;
-            if !self.has_gaps || entries.scalar[index as usize].frequency > 0 {
-                return index;
-            }
+    pub(crate) fn codes_of(&self, symbols: &[i32], codes: &mut [u32]) {
+        for (code, &symbol) in codes.iter_mut().zip(symbols) {
+            *code = self.code_of(symbol);
         }
+    }
+
+    /// Whether none of these symbols needs an escape; false where that is not clear.
+    #[inline]
+    pub(crate) fn lists_all(&self, symbols: &[i32]) -> bool {
+        let farthest = symbols
+            .iter()
+            .fold(0, |far, &symbol| self.offset_of(symbol).max(far));
+        farthest < self.count && !self.has_gaps
+    }
+
+    /// Puts the value of a symbol to `bits` if it needs an escape.
+    #[inline]
+    pub(crate) fn escape(&self, table: &FreqTable, symbol: i32, bits: &mut BitWriter<'_>) {
+        if self.offset_of(symbol) >= self.count || self.has_gaps {
+            put_escape(table, symbol, bits);
+        }
+    }
+
+    #[inline]
+    fn offset_of(&self, symbol: i32) -> u32 {
+        symbol.wrapping_sub(self.min).cast_unsigned()
+    }
+}
+
+#[cold]
+fn put_escape(table: &FreqTable, symbol: i32, bits: &mut BitWriter<'_>) {
+    if table.index_of(symbol).is_none() {
         let (below, distance) = table.escape_code(symbol);
         bits.put(u32::from(below), 1);
         bits.put_exp_golomb(distance);
-        self.base + self.count
     }
 }
 

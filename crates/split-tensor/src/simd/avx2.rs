@@ -56,9 +56,14 @@ impl Avx2 {
         }
     }
 
-    pub(super) fn map_run(self, table: &CoderTable, symbols: &[i32], codes: &mut [u32]) -> bool {
+    pub(super) fn codes_of(self, table: &CoderTable, symbols: &[i32], codes: &mut [u32]) {
         // SAFETY: `self` exists, so `new` has found every feature that the callee enables.
-        unsafe { map(table, symbols, codes) }
+        unsafe { codes_of(table, symbols, codes) }
+    }
+
+    pub(super) fn lists_all(self, table: &CoderTable, symbols: &[i32]) -> bool {
+        // SAFETY: `self` exists, so `new` has found every feature that the callee enables.
+        unsafe { lists_all(table, symbols) }
     }
 
     pub(super) fn encode_rounds(
@@ -378,6 +383,12 @@ fn push(states: __m256i, magic: __m256i, rest: __m256i, frequency: __m256i) -> _
 
 /// The scalar loop, compiled for wider registers.
 #[target_feature(enable = "avx2,popcnt")]
-fn map(table: &CoderTable, symbols: &[i32], codes: &mut [u32]) -> bool {
-    table.map_run(symbols, codes)
+fn codes_of(table: &CoderTable, symbols: &[i32], codes: &mut [u32]) {
+    table.codes_of(symbols, codes);
+}
+
+/// The scalar loop, compiled for wider registers.
+#[target_feature(enable = "avx2,popcnt")]
+fn lists_all(table: &CoderTable, symbols: &[i32]) -> bool {
+    table.lists_all(symbols)
 }

@@ -59,9 +59,14 @@ impl Avx512 {
         }
     }
 
-    pub(super) fn map_run(self, table: &CoderTable, symbols: &[i32], codes: &mut [u32]) -> bool {
+    pub(super) fn codes_of(self, table: &CoderTable, symbols: &[i32], codes: &mut [u32]) {
         // SAFETY: `self` exists, so `new` has found every feature that the callee enables.
-        unsafe { map(table, symbols, codes) }
+        unsafe { codes_of(table, symbols, codes) }
+    }
+
+    pub(super) fn lists_all(self, table: &CoderTable, symbols: &[i32]) -> bool {
+        // SAFETY: `self` exists, so `new` has found every feature that the callee enables.
+        unsafe { lists_all(table, symbols) }
     }
 
     pub(super) fn encode_rounds(
@@ -298,6 +303,12 @@ fn push(states: __m512i, magic: __m512i, rest: __m512i, frequency: __m512i) -> _
 
 /// The scalar loop, compiled for wider registers.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,popcnt")]
-fn map(table: &CoderTable, symbols: &[i32], codes: &mut [u32]) -> bool {
-    table.map_run(symbols, codes)
+fn codes_of(table: &CoderTable, symbols: &[i32], codes: &mut [u32]) {
+    table.codes_of(symbols, codes);
+}
+
+/// The scalar loop, compiled for wider registers.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,popcnt")]
+fn lists_all(table: &CoderTable, symbols: &[i32]) -> bool {
+    table.lists_all(symbols)
 }

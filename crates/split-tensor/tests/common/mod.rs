@@ -5,7 +5,7 @@
     reason = "draws are far below the narrower type's range"
 )]
 
-use split_tensor::{FrequencyCount, LatentShape, Symbols, TableSet};
+use split_tensor::{FitConfig, FrequencyCount, LatentShape, Symbols, TableSet};
 
 /// SplitMix64: portable draws from a seed.
 pub(crate) struct Draws(u64);
@@ -66,4 +66,39 @@ pub(crate) fn tables(shape: LatentShape, seed: u64, per_mille: u64) -> TableSet 
 
 pub(crate) fn shape(channels: usize, height: usize, width: usize) -> LatentShape {
     LatentShape::new(channels, height, width).expect("a valid shape")
+}
+
+/// Smooth non-negative fields: each symbol leans on its left and upper neighbour.
+pub(crate) fn smooth(shape: LatentShape, seed: u64, signed: bool) -> Symbols {
+    let mut draws = Draws::new(seed);
+    let (height, width) = (shape.height(), shape.width());
+    let mut values: Vec<i32> = Vec::new();
+    for channel in 0..shape.channels() {
+        let begin = channel * height * width;
+        for at in 0..height * width {
+            let left = if at % width > 0 {
+                values[begin + at - 1]
+            } else {
+                0
+            };
+            let above = if at >= width {
+                values[begin + at - width]
+            } else {
+                0
+            };
+            let drawn = (left + above) / 2 + draws.geometric(300 + 20 * channel as u64);
+            values.push(if signed {
+                drawn.clamp(-60, 60)
+            } else {
+                drawn.clamp(0, 60)
+            });
+        }
+    }
+    Symbols::new(shape, values).expect("values fit")
+}
+
+/// A set with contexts, fitted to smooth fields.
+pub(crate) fn smooth_set(shape: LatentShape) -> TableSet {
+    let samples: Vec<Symbols> = (0..60).map(|seed| smooth(shape, seed, false)).collect();
+    TableSet::fit(&samples, &FitConfig::default()).expect("samples of one shape")
 }

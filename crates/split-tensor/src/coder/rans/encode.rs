@@ -9,29 +9,55 @@ use crate::simd::CoderPath;
 /// Starts of a lane are doubled this often before the largest one is taken.
 const START_ATTEMPTS: u32 = 8;
 
-/// Encodes entries over `lanes` lanes (a power of two up to [`MAX_LANES`]). `words` is only
-/// there to be used again.
+/// Symbols whose codes are looked up at a time: they stay in the first cache. A multiple of
+/// every lane count.
+const BLOCK: usize = 4096;
+
+/// Buffers that are only there to be used again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Buffers {
+    codes: Vec<u32>,
+    words: Vec<u16>,
+}
+
+/// Encodes `count` symbols over `lanes` lanes (a power of two up to [`MAX_LANES`]).
+/// `fill(begin, codes)` writes the codes of the symbols from `begin` on.
 pub(crate) fn encode(
     path: CoderPath,
     entries: &CoderEntries,
-    codes: &[u32],
-    lanes: usize,
-    words: &mut Vec<u16>,
+    (count, lanes): (usize, usize),
+    buffers: &mut Buffers,
+    mut fill: impl FnMut(usize, &mut [u32]),
     out: &mut Vec<u8>,
 ) {
     assert!(
         lanes.is_power_of_two() && lanes <= MAX_LANES,
         "lane counts are checked before"
     );
-    let (mut states, loud) = start(path, entries, codes, lanes);
-    let loud = &codes[..loud];
+    let Buffers { codes, words } = buffers;
     // Grown and never cleared: what is read below was written before.
-    words.resize(words.len().max(loud.len()), 0);
+    codes.resize(codes.len().max(count.min(2 * BLOCK)), 0);
+    words.resize(words.len().max(count), 0);
+    // The quiet part has to lie in one piece; it is short unless next to nothing is said.
+    let mut piece = count.min(BLOCK);
+    let (mut begin, mut states, mut loud);
+    loop {
+        // Pieces begin where a round does.
+        begin = (count - piece) & !(MAX_LANES - 1);
+        codes.resize(codes.len().max(count - begin), 0);
+        let codes = &mut codes[..count - begin];
+        fill(begin, codes);
+        (states, loud) = start(path, entries, codes, lanes);
+        if loud > 0 || begin == 0 {
+            break;
+        }
+        piece = count.min(4 * piece);
+    }
     // A symbol emits one word at most, so `free` never falls below the symbols left.
-    let words = &mut words[..loud.len()];
-    let mut free = loud.len();
-    let whole = loud.len() & !(lanes - 1);
-    for (index, &code) in loud[whole..].iter().enumerate().rev() {
+    let words = &mut words[..begin + loud];
+    let mut free = words.len();
+    let whole = loud & !(lanes - 1);
+    for (index, &code) in codes[whole..loud].iter().enumerate().rev() {
         let state = &mut states[index];
         let entry = &entries.scalar()[code as usize];
         if *state >= entry.limit {
@@ -41,13 +67,20 @@ pub(crate) fn encode(
         }
         *state = entry.push(*state);
     }
-    let rounds = &loud[..whole];
-    free = path.encode_rounds(entries, rounds, &mut states[..lanes], words, free);
+    let states = &mut states[..lanes];
+    free = path.encode_rounds(entries, &codes[..whole], states, words, free);
+    while begin > 0 {
+        let next = begin.saturating_sub(BLOCK);
+        let codes = &mut codes[..begin - next];
+        fill(next, codes);
+        free = path.encode_rounds(entries, codes, states, words, free);
+        begin = next;
+    }
     let emitted = &words[free..];
     if lanes == 1 {
         write_single_state(states[0], emitted.is_empty(), out);
     } else {
-        write_states(&states[..lanes], out);
+        write_states(states, out);
     }
     extend_with_words(emitted, out);
 }

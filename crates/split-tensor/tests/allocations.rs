@@ -1,0 +1,93 @@
+//! With buffers that are used again nothing is allocated.
+#![expect(unsafe_code, reason = "an allocator cannot be written without")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::{shape, symbols};
+use split_tensor::{Codec, FitConfig, Lanes, Latent, Quantizer, Scratch, Symbols, TableSet};
+
+/// The system's allocator with a count of its allocations.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is handed to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's duties are the same here.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's duties are the same here.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's duties are the same here.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// One test in this file: another one beside it would be counted too.
+#[test]
+fn coding_with_kept_buffers_allocates_nothing() {
+    let shape = shape(16, 8, 8);
+    let samples: Vec<Symbols> = (0..40).map(|seed| symbols(shape, seed, 600)).collect();
+    let latents: Vec<Latent> = samples
+        .iter()
+        .map(|symbols| {
+            let values = symbols
+                .values()
+                .iter()
+                .map(|&value| value as f32 * 0.5)
+                .collect();
+            Latent::new(shape, values).unwrap()
+        })
+        .collect();
+    for contexts in [false, true] {
+        let set = if contexts {
+            common::smooth_set(shape)
+        } else {
+            TableSet::fit(
+                &samples,
+                &FitConfig {
+                    contexts,
+                    ..FitConfig::default()
+                },
+            )
+            .unwrap()
+        };
+        assert_eq!(set.contexts() > 0, contexts);
+        let codec = Codec::new(Quantizer::uniform(0.5).unwrap(), set, shape, 1, 2).unwrap();
+        for lanes in [1, 8, 64] {
+            let codec = codec.clone().with_lanes(Lanes::Exactly(lanes));
+            let (mut scratch, mut frame, mut values) = (Scratch::new(), Vec::new(), Vec::new());
+            let mut pass = || {
+                for latent in &latents {
+                    frame.clear();
+                    codec
+                        .encode_reusing(latent, &mut scratch, &mut frame)
+                        .unwrap();
+                    codec
+                        .decode_reusing(&frame, &mut scratch, &mut values)
+                        .unwrap();
+                    assert_eq!(values, latent.values());
+                }
+            };
+            pass();
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            pass();
+            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "{lanes} lanes");
+        }
+    }
+}
