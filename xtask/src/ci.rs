@@ -2,7 +2,7 @@
 //!
 //! Which build each step asks for matters more than anything else here, because Burn takes minutes:
 //! - `lint`, `docs`: one metadata-only build of everything;
-//! - `test`: the optimised build that `cargo xtask train` uses too;
+//! - `test`: the optimised build that `cargo xtask train` uses too, which `one build` checks;
 //! - `backends`: the same with ndarray and wgpu, which rebuilds the facade of Burn, not its kernels.
 
 use std::io::{Read as _, Write as _};
@@ -75,9 +75,15 @@ const BACKENDS: &[Call] = &[call(&[
     "test",
     "--package",
     "xtask",
-    "--locked",
+    "--bin",
+    "lab",
+    "--test",
+    "device_and_edge",
     "--features",
     "ndarray,wgpu",
+    "--locked",
+    "--config",
+    ".ci/backends.toml",
 ])];
 
 const fn call(args: &'static [&'static str]) -> Call {
@@ -87,16 +93,19 @@ const fn call(args: &'static [&'static str]) -> Call {
     }
 }
 
-/// Runs every step and stops at the first failure.
-pub(crate) fn run(root: &Path) -> Result<()> {
+/// Runs every step and stops at the first failure; `backends` adds the dearest one.
+pub(crate) fn run(root: &Path, backends: bool) -> Result<()> {
     let mut report = Report::default();
     report.step("format", |_| calls(root, FORMAT, &mut Tally::default()))?;
     report.step("tidy", |_| tidy::run(root))?;
     report.step("lint", |_| calls(root, LINT, &mut Tally::default()))?;
     report.step("test", |tally| calls(root, TESTS, tally))?;
+    report.step("one build", |_| shared_build(root))?;
     report.step("corners", |tally| calls(root, CORNERS, tally))?;
     report.step("docs", |_| calls(root, DOCS, &mut Tally::default()))?;
-    report.step("backends", |tally| calls(root, BACKENDS, tally))?;
+    if backends {
+        report.step("backends", |tally| calls(root, BACKENDS, tally))?;
+    }
     report.close()
 }
 
@@ -123,6 +132,47 @@ fn calls(root: &Path, calls: &[Call], tally: &mut Tally) -> Result<()> {
         tally.add(&passed_through(command)?);
     }
     Ok(())
+}
+
+/// After the tests, the build of `cargo xtask train` must find all of Burn compiled.
+fn shared_build(root: &Path) -> Result<()> {
+    let mut command = shell::cargo();
+    command
+        .current_dir(root)
+        .args([
+            "build",
+            "--package",
+            "xtask",
+            "--bin",
+            "lab",
+            "--features",
+            "lab,flex",
+        ])
+        .args(["--locked", "--message-format", "json"]);
+    let rebuilt = rebuilt_burn(&shell::output_of(&mut command)?);
+    ensure!(
+        rebuilt.is_empty(),
+        "`cargo xtask train` compiles {} again after the tests: a dependency of the workspace asks for \
+         features that xtask/Cargo.toml must align (docs/decisions/0001); compare \
+         `cargo tree -e features` of both",
+        rebuilt.join(", ")
+    );
+    Ok(())
+}
+
+/// Crates of Burn that Cargo's messages report as not fresh.
+fn rebuilt_burn(messages: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for line in messages.lines() {
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
+            continue;
+        };
+        let name = message["target"]["name"].as_str().unwrap_or_default();
+        if message["fresh"] == false && name.starts_with("burn") {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 /// Runs a command, shows its output as it comes, and returns what it printed.
@@ -242,6 +292,14 @@ fn now() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn crates_of_burn_that_were_compiled_again_are_found() {
+        let messages = "{\"target\": {\"name\": \"burn_core\"}, \"fresh\": false}\n\
+            {\"target\": {\"name\": \"burn_flex\"}, \"fresh\": true}\n\
+            {\"target\": {\"name\": \"lab\"}, \"fresh\": false}\nnoise\n{\"success\": true}\n";
+        assert_eq!(rebuilt_burn(messages), ["burn_core"]);
+    }
 
     #[test]
     fn closing_lines_of_all_binaries_are_added() {

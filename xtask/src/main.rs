@@ -50,7 +50,7 @@ enum Command {
     /// Train the small network that the project ships, from its seed
     TrainBackbone(LabArgs),
     /// Run all checks of continuous integration, cheapest first, and stop at the first failure
-    Ci,
+    Ci(CiArgs),
     /// Check the shape of the workspace: layers, file lengths, records, links, tables
     Tidy,
     /// Run all tests
@@ -71,6 +71,13 @@ struct LabArgs {
         value_name = "OPTIONS"
     )]
     rest: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+struct CiArgs {
+    /// Also build with ndarray and wgpu and run the tests of `lab` on them; needs a Vulkan driver
+    #[arg(long)]
+    backends: bool,
 }
 
 #[derive(Args, Debug)]
@@ -110,7 +117,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => forward::lab("bench", args.rest),
         Command::Data(args) => forward::lab("data", args.rest),
         Command::TrainBackbone(args) => forward::lab("train-backbone", args.rest),
-        Command::Ci => ci::run(&root),
+        Command::Ci(args) => ci::run(&root, args.backends),
         Command::Tidy => tidy::run(&root),
         Command::Test(args) => ci::test(&root, args.slow),
         Command::Report => report::write(&root),

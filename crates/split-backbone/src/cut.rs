@@ -55,6 +55,12 @@ pub enum CutError {
         /// What was to be read.
         text: String,
     },
+    /// The text names no split point of a detector.
+    #[error("{text:?} is no split point of a detector; write stem, dark2 or dark3")]
+    NotInDetector {
+        /// What was to be read.
+        text: String,
+    },
     /// The network has no such stage or block.
     #[error(
         "the network cannot be cut at {point}; it can be cut at {}",

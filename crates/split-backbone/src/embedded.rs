@@ -117,11 +117,11 @@ mod tests {
         let digest = |split| pictures(split, 100).unwrap().sha256();
         assert_eq!(
             digest(EmbeddedSplit::Train),
-            "0000000000000000000000000000000000000000000000000000000000000000"
+            "3f97816401000b1bc9aadd51369020c0271a928d02e9dde5bc934f6e60c59b23"
         );
         assert_eq!(
             digest(EmbeddedSplit::Test),
-            "0000000000000000000000000000000000000000000000000000000000000000"
+            "f23ab3430c27ee9612e2cac01090557b3b172c0e7e6f3f7c02895e8643b38dc9"
         );
     }
 

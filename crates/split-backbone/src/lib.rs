@@ -1,20 +1,29 @@
 //! Backbones that can be cut: ResNets, their split points, weights and data sets.
 
+mod conv;
 mod cut;
 mod data;
+mod detection;
 pub mod embedded;
+mod graph;
 mod ops;
 mod profile;
 mod resnet;
 #[cfg(feature = "rivals")]
 pub mod rivals;
 mod weights;
+mod yolox;
 
 pub use self::cut::{CutError, ResNetHead, ResNetTail, SplitPoint, cut};
 pub use self::data::{
     DataError, DataSource, Framing, LoadOptions, Loaded, MAX_SET_BYTES, Part, Pictures,
     PicturesError, Preprocess, SkippedPicture, top1, topk,
 };
+pub use self::detection::{
+    Annotation, CocoCategory, CocoError, CocoPicture, CocoSet, DetectOptions, Detection, Letterbox,
+    LetterboxError, Precision, ScoredBox, average_precision, decode,
+};
+pub use self::graph::{Graph, GraphCut, Layer};
 pub use self::profile::{ActivationShape, CutProfile, Profile};
 pub use self::resnet::{
     BlockKind, ConfigError, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_STAGES, ResNet,
@@ -23,4 +32,5 @@ pub use self::resnet::{
 pub use self::weights::{
     MAX_WEIGHTS_BYTES, ShapeDifference, WeightsError, WeightsReport, file_sha256,
 };
+pub use self::yolox::{Yolox, YoloxConfig, YoloxHead, YoloxPoint, YoloxTail, cut_yolox};
 pub use split_bottleneck::{Head, Tail};

@@ -75,11 +75,11 @@ pub struct CutProfile {
 
 /// What a run of layers costs.
 #[derive(Clone, Copy)]
-struct Cost {
-    macs: u64,
-    parameters: u64,
-    peak_bytes: u64,
-    output: ActivationShape,
+pub(crate) struct Cost {
+    pub(crate) macs: u64,
+    pub(crate) parameters: u64,
+    pub(crate) peak_bytes: u64,
+    pub(crate) output: ActivationShape,
 }
 
 impl ResNetConfig {
@@ -143,14 +143,7 @@ impl ResNetConfig {
 
     fn stem_cost(&self, input: ActivationShape) -> Cost {
         let stem = self.stem();
-        let conv = Conv {
-            outputs: stem.width,
-            kernel: stem.kernel,
-            stride: stem.stride,
-            padding: stem.kernel / 2,
-            dilation: 1,
-            groups: 1,
-        };
+        let conv = Conv::spatial(stem.width, stem.kernel, stem.stride);
         let cost = conv.cost(input);
         if !stem.max_pool {
             return cost;
@@ -184,19 +177,34 @@ impl ResNetConfig {
     }
 }
 
-/// A convolution with batch norm.
+/// A convolution with batch norm or bias.
 #[derive(Clone, Copy)]
-struct Conv {
-    outputs: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-    dilation: usize,
-    groups: usize,
+pub(crate) struct Conv {
+    pub(crate) outputs: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) dilation: usize,
+    pub(crate) groups: usize,
+    /// Trained values per output channel besides the kernel: two of a norm, one of a bias.
+    pub(crate) shifts: usize,
 }
 
 impl Conv {
-    fn cost(self, input: ActivationShape) -> Cost {
+    /// A dense convolution with norm whose padding keeps the size at stride 1.
+    pub(crate) fn spatial(outputs: usize, kernel: usize, stride: usize) -> Self {
+        Self {
+            outputs,
+            kernel,
+            stride,
+            padding: kernel / 2,
+            dilation: 1,
+            groups: 1,
+            shifts: 2,
+        }
+    }
+
+    pub(crate) fn cost(self, input: ActivationShape) -> Cost {
         let side = |size: usize| {
             let reach = self.dilation * (self.kernel - 1) + 1;
             (size + 2 * self.padding - reach) / self.stride + 1
@@ -209,10 +217,9 @@ impl Conv {
         let fan_in = input.channels / self.groups;
         let weights = product(&[self.outputs, fan_in, self.kernel, self.kernel]);
         let pixels = product(&[output.height, output.width]);
-        let norm = product(&[2, self.outputs]);
         Cost {
             macs: weights.saturating_mul(pixels),
-            parameters: weights.saturating_add(norm),
+            parameters: weights.saturating_add(product(&[self.shifts, self.outputs])),
             peak_bytes: input.bytes().saturating_add(output.bytes()),
             output,
         }
@@ -221,21 +228,12 @@ impl Conv {
 
 fn block_cost(plan: &BlockPlan, input: ActivationShape) -> Cost {
     let spatial = |outputs, stride| Conv {
-        outputs,
-        kernel: 3,
-        stride,
         padding: plan.dilation,
         dilation: plan.dilation,
         groups: plan.groups,
+        ..Conv::spatial(outputs, 3, stride)
     };
-    let pointwise = |outputs, stride| Conv {
-        outputs,
-        kernel: 1,
-        stride,
-        padding: 0,
-        dilation: 1,
-        groups: 1,
-    };
+    let pointwise = |outputs, stride| Conv::spatial(outputs, 1, stride);
     let convs = match plan.kind {
         BlockKind::Basic => vec![spatial(plan.width, plan.stride), spatial(plan.outputs, 1)],
         BlockKind::Bottleneck => vec![

@@ -12,8 +12,9 @@ pub use self::config::{
     BlockKind, ConfigError, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_STAGES, ResNetConfig,
     ShortcutKind, StageConfig, StemConfig,
 };
+use self::layers::classifier;
 pub(crate) use self::layers::{Block, Stem, pool};
-use self::layers::{Weights, classifier};
+use crate::conv::Weights;
 
 /// A residual network that can be [cut](crate::cut()).
 #[derive(Module, Debug)]

@@ -47,6 +47,12 @@ impl PictureCodec {
             Self::Png => "png",
         }
     }
+
+    /// Whether the codec loses detail and takes a quality.
+    #[must_use]
+    pub fn has_quality(self) -> bool {
+        !matches!(self, Self::WebPLossless | Self::Png)
+    }
 }
 
 /// Why a picture was not coded.

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use self::keys::{RESNET, RESNET_FILES, Rule, rename};
+pub(crate) use self::keys::{YOLOX, YOLOX_FILES};
 use crate::resnet::{ResNet, ResNetConfig};
 
 /// Largest weight file that is read, in bytes.
@@ -295,6 +296,12 @@ fn read(path: &Path, dialects: &[Rule]) -> Result<BTreeMap<String, StoredTensor>
         .into_iter()
         .map(|(name, tensor)| (rename(&name, dialects), tensor))
         .collect())
+}
+
+/// Whether a file holds running statistics of batch norms, that is, norms not yet folded.
+pub(crate) fn has_norms(path: &Path) -> Result<bool, WeightsError> {
+    let tensors = read(path, &[])?;
+    Ok(tensors.keys().any(|name| name.ends_with("running_var")))
 }
 
 fn read_pytorch(path: &Path) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::cache::{ActivationCache, floats};
 use crate::error::{ConfigError, StateError};
 use crate::state::{ModuleState, load_state, parameter_count};
+use crate::rate::RateModel;
 use crate::store::{Archive, ArchiveError};
 use crate::train::Training;
 use crate::unit::{ActivationShape, Unit, UnitConfig, UnitDecoder, UnitEncoder};

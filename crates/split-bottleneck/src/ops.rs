@@ -14,7 +14,15 @@ mod depthwise;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "flex")]
+mod flex_mixture;
+#[cfg(feature = "flex")]
+mod flex_norm;
+#[cfg(feature = "flex")]
 mod geometry;
+#[cfg(feature = "flex")]
+mod mixture;
+#[cfg(feature = "flex")]
+mod norm;
 #[cfg(feature = "flex")]
 mod panels;
 #[cfg(feature = "flex")]
@@ -26,9 +34,13 @@ mod tile;
 #[cfg(feature = "flex")]
 mod weight_gradient;
 
+use burn::nn::BatchNorm;
 use burn::tensor::module::{conv_transpose2d as burn_conv_transpose2d, conv2d as burn_conv2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::{
+    Tensor,
+    activation::{relu, sigmoid},
+};
 
 /// Two-dimensional convolution, as [`burn::tensor::module::conv2d`] with one stride and one
 /// padding for both axes.
@@ -328,6 +340,173 @@ fn fast_transpose(
         && flex::handles(weight)
         && bias.is_none_or(flex::handles);
     ours.then_some(geometry)
+}
+
+/// Batch norm, as [`BatchNorm::forward`].
+///
+/// # Shapes
+///
+/// - `x` and output: `[batch, channels, height, width]`
+///
+/// # Panics
+///
+/// Where `x` has other channels than `norm`.
+pub fn batch_norm(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+    normalize(norm, x, None, false)
+}
+
+/// `relu(batch_norm(x) + residual)`, with the ReLU's mask taken from the output in the backward
+/// pass. In training, the statistics and the gradients take two passes over the data each.
+///
+/// # Shapes
+///
+/// As [`batch_norm`]; `residual` has the shape of `x`.
+///
+/// # Panics
+///
+/// As [`batch_norm`], or where `residual` has another shape than `x`.
+pub fn batch_norm_relu(norm: &BatchNorm, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
+    normalize(norm, x, residual, true)
+}
+
+fn normalize(
+    norm: &BatchNorm,
+    x: Tensor<4>,
+    residual: Option<Tensor<4>>,
+    with_relu: bool,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if fast_norm(norm, &x, residual.as_ref()) {
+        return normalize_fast(norm, x, residual, with_relu);
+    }
+    let mut output = norm.forward(x);
+    if let Some(residual) = residual {
+        output = output + residual;
+    }
+    if with_relu { relu(output) } else { output }
+}
+
+/// Whether our kernels can take this batch norm: in training, or on plain tensors.
+#[cfg(feature = "flex")]
+fn fast_norm(norm: &BatchNorm, x: &Tensor<4>, residual: Option<&Tensor<4>>) -> bool {
+    let dims = x.dims();
+    let device = x.device();
+    let plain = |tensor: &Tensor<1>| !tensor.device().is_autodiff();
+    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
+    !dims.contains(&0)
+        && gamma.dims() == [dims[1]]
+        && flex::handles(x)
+        && flex::handles(&gamma)
+        && flex::handles(&beta)
+        && residual.is_none_or(|residual| residual.dims() == dims && flex::handles(residual))
+        && if device.is_autodiff() {
+            norm.training.is_enabled()
+        } else {
+            plain(&gamma)
+                && plain(&beta)
+                && residual.is_none_or(|residual| {
+                    residual.device() == device && !residual.device().is_autodiff()
+                })
+        }
+}
+
+#[cfg(feature = "flex")]
+fn normalize_fast(
+    norm: &BatchNorm,
+    x: Tensor<4>,
+    residual: Option<Tensor<4>>,
+    with_relu: bool,
+) -> Tensor<4> {
+    let device = x.device();
+    let operands = flex_norm::Operands {
+        x,
+        gamma: norm.gamma.val(),
+        beta: norm.beta.val(),
+        residual,
+    };
+    if !device.is_autodiff() {
+        let statistics = [norm.running_mean.value(), norm.running_var.value()]
+            .map(|statistic| statistic.to_device(&device));
+        return flex_norm::infer(operands, statistics, norm.epsilon, with_relu);
+    }
+    let trained = flex_norm::train(operands, norm.epsilon, with_relu);
+    let momentum = norm.momentum;
+    for (running, batch) in [
+        (&norm.running_mean, trained.mean),
+        (&norm.running_var, trained.variance),
+    ] {
+        let old = running.value_sync().to_device(&device);
+        let new = old.mul_scalar(1.0 - momentum) + batch.mul_scalar(momentum);
+        running.update(new.detach());
+    }
+    trained.output
+}
+
+/// A mixture of logistics for each channel; every tensor is `[components, channels]`.
+#[derive(Clone, Debug)]
+pub struct LogisticMixture {
+    /// Share of each component; they sum to one over the components.
+    pub weights: Tensor<2>,
+    /// Centres.
+    pub locations: Tensor<2>,
+    /// One over the scales.
+    pub inverse_scales: Tensor<2>,
+}
+
+/// Nats that each picture's values cost under their channels' mixtures, integrated over bins of
+/// width one: `-ln(max(p, 0) + floor)`, summed over channels and points.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, points]`
+/// - output: `[batch]`
+///
+/// # Panics
+///
+/// Where the mixture has other channels than `x`.
+pub fn mixture_nats(x: Tensor<3>, mixture: LogisticMixture, floor: f32) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if fast_mixture(&x, &mixture) {
+        return flex_mixture::nats(x, mixture, floor);
+    }
+    let [batch, channels, _] = x.dims();
+    let [components, _] = mixture.weights.dims();
+    let mut probability = x.zeros_like();
+    for component in 0..components {
+        let of = |parameter: &Tensor<2>| {
+            let row = parameter
+                .clone()
+                .slice([component..component + 1, 0..channels]);
+            row.reshape([1, channels, 1])
+        };
+        let centred = x.clone() - of(&mixture.locations);
+        let inverse = of(&mixture.inverse_scales);
+        let upper = sigmoid(centred.clone().add_scalar(0.5) * inverse.clone());
+        let lower = sigmoid(centred.sub_scalar(0.5) * inverse);
+        probability = probability + (upper - lower) * of(&mixture.weights);
+    }
+    let nats = probability.clamp_min(0.0).add_scalar(floor).log().neg();
+    nats.sum_dim(2).sum_dim(1).reshape([batch])
+}
+
+/// Whether our kernel can take the mixture: on an autodiff device, since it computes derivatives.
+#[cfg(feature = "flex")]
+fn fast_mixture(x: &Tensor<3>, mixture: &LogisticMixture) -> bool {
+    let [batch, channels, points] = x.dims();
+    let LogisticMixture {
+        weights,
+        locations,
+        inverse_scales,
+    } = mixture;
+    let [components, _] = weights.dims();
+    let parameters = [weights, locations, inverse_scales];
+    batch * points > 0
+        && (1..=mixture::MAX_COMPONENTS).contains(&components)
+        && (x.device().is_autodiff() || weights.device().is_autodiff())
+        && flex::handles(x)
+        && parameters.iter().all(|parameter| {
+            parameter.dims() == [components, channels] && flex::handles(*parameter)
+        })
 }
 
 #[cfg(test)]

@@ -64,12 +64,18 @@ impl RateModel {
         }
     }
 
-    /// Bits of each picture under the density, shape `[n]`.
+    /// Bits of each picture under the density, shape `[n]`, differentiable.
+    ///
+    /// Train on latents divided by the step plus uniform noise of -0.5..0.5 (Balle 2018): on
+    /// rounded values the gradient jumps at rounding borders, and channels that should fall
+    /// silent settle right on a border instead, where they chatter between two symbols.
+    ///
+    /// The lower tail of a rectified latent is not added to zero here, though tables add it:
+    /// its gradient would push small values away from zero.
     ///
     /// # Shapes
     ///
-    /// - `symbols`: `[n, channels, height, width]`, integers as floats; differentiable when
-    ///   they come from [`straight_through_round`](crate::straight_through_round)
+    /// - `symbols`: `[n, channels, height, width]`, in units of the step
     #[must_use]
     pub fn bits(&self, symbols: Tensor<4>) -> Tensor<1> {
         let [n, channels, height, width] = symbols.dims();
@@ -77,10 +83,6 @@ impl RateModel {
         let weights = softmax(self.weights.val(), 0);
         let inverse_scales = self.log_scales.val().neg().exp();
         let locations = self.locations.val();
-        // Zero of a rectified latent holds everything below one half.
-        let above_zero = self
-            .rectified
-            .then(|| x.clone().detach().greater_scalar(0.5).float());
         let mut probability: Option<Tensor<3>> = None;
         for component in 0..COMPONENTS {
             let of = |parameter: &Tensor<2>| {
@@ -92,10 +94,7 @@ impl RateModel {
             let centred = x.clone() - of(&locations);
             let inverse = of(&inverse_scales);
             let upper = sigmoid(centred.clone().add_scalar(0.5) * inverse.clone());
-            let mut lower = sigmoid(centred.sub_scalar(0.5) * inverse);
-            if let Some(mask) = &above_zero {
-                lower = lower * mask.clone();
-            }
+            let lower = sigmoid(centred.sub_scalar(0.5) * inverse);
             let mass = (upper - lower) * of(&weights);
             probability = Some(match probability {
                 None => mass,

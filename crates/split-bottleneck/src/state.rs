@@ -225,9 +225,10 @@ fn replace<const D: usize>(old: Tensor<D>, data: TensorData) -> Tensor<D> {
 
 /// A draw from `[0, 1)` with 24 bits, the same on every machine.
 pub(crate) fn uniform(rng: &mut Pcg64) -> f32 {
-    let bits = u16::try_from(rng.next_u32() >> 16).expect("16 bits fit");
-    let low = u8::try_from(rng.next_u32() >> 24).expect("8 bits fit");
-    (f32::from(bits) * 256.0 + f32::from(low)) / 16_777_216.0
+    let bits = rng.next_u32() >> 8;
+    let [low, middle, high, _] = bits.to_le_bytes();
+    let low = u16::from_le_bytes([low, middle]);
+    (f32::from(high) * 65_536.0 + f32::from(low)) / 16_777_216.0
 }
 
 /// Counts in this crate are far below 2^24, where `f32` is exact.

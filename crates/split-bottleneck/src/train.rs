@@ -1,7 +1,7 @@
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::loss::relative_error;
 use crate::proxy::straight_through_round;
 use crate::rate::{RateModel, channel_moments};
 use crate::split::{Batch, Distortion};
-use crate::state::{ModuleState, load_state, module_state};
+use crate::state::{ModuleState, load_state, module_state, uniform};
 use crate::unit::{EncoderKind, Unit, UnitConfig};
 
 mod checkpoint;
@@ -24,6 +24,10 @@ pub use checkpoint::CheckpointError;
 /// rate no longer matters, and a price that sank further would take long to come back.
 const LOG_LAMBDA_MIN: f64 = -5.0;
 const LOG_LAMBDA_MAX: f64 = 6.0;
+
+/// Highest price while warming up: enough to teach the rate model, too little to hold back
+/// the restoring of the activation.
+const WARMUP_LAMBDA: f64 = 0.01;
 
 /// What the rate costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -229,15 +233,21 @@ impl Training {
         let warming = self.step < self.config.warmup_steps;
         let step_size = self.unit_config.step;
         let latent = self.unit.encoder.forward(batch.activation.clone());
-        let symbols = straight_through_round(latent.div_scalar(step_size));
-        let restored = self.unit.decoder.forward(symbols.clone().mul_scalar(step_size));
+        let latent = latent.div_scalar(step_size);
+        let noisy = latent.clone() + self.noise(latent.dims());
+        let symbols = straight_through_round(latent);
+        let restored = self.unit.decoder.forward(symbols.mul_scalar(step_size));
         let lost = if warming {
             relative_error(restored, batch.activation.clone())
         } else {
             distortion.distortion(restored, &batch)
         };
-        let kilobits = self.rate.bits(symbols).mean().div_scalar(1000.0);
-        let lambda = self.log_lambda.exp();
+        let kilobits = self.rate.bits(noisy).mean().div_scalar(1000.0);
+        let lambda = if warming {
+            self.log_lambda.exp().min(WARMUP_LAMBDA)
+        } else {
+            self.log_lambda.exp()
+        };
         let loss = lost.clone() + kilobits.clone().mul_scalar(lambda);
         let values = [lost, kilobits, loss.clone()]
             .map(|scalar| f64::from(scalar.detach().into_scalar::<f32>()));
@@ -300,6 +310,16 @@ impl Training {
         let start = self.step % per_epoch * self.config.batch_size;
         let indices = &self.order[start..start + self.config.batch_size];
         cache.batch(indices, &self.device)
+    }
+
+    /// Uniform noise of -0.5..0.5 for this step, drawn on the host: the same on every backend
+    /// and after a resume.
+    fn noise(&self, shape: [usize; 4]) -> Tensor<4> {
+        let stream = u128::try_from(self.step).expect("a step fits 128 bits");
+        let mut rng = Pcg64::new(u128::from(self.config.seed) | (1 << 64), stream);
+        let count = shape.iter().product();
+        let values: Vec<f32> = (0..count).map(|_| uniform(&mut rng) - 0.5).collect();
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
     }
 
     fn update(&mut self, loss: Tensor<1>) {

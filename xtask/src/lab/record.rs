@@ -168,10 +168,20 @@ impl Document {
     }
 }
 
-/// The command as a user types it.
+/// The command as a user types it, without where this machine keeps its pictures and weights.
 pub(crate) fn command_line() -> String {
     let mut words = vec!["cargo xtask".to_owned()];
-    words.extend(std::env::args().skip(1));
+    let mut previous = String::new();
+    for word in std::env::args().skip(1) {
+        words.push(match (previous.as_str(), word.split_once(':')) {
+            ("--data", Some((kind, _))) => format!("{kind}:DIR"),
+            ("--weights", _) => Path::new(&word)
+                .file_name()
+                .map_or_else(|| word.clone(), |name| name.to_string_lossy().into_owned()),
+            _ => word.clone(),
+        });
+        previous = word;
+    }
     words.join(" ")
 }
 

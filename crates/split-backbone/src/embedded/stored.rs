@@ -13,11 +13,12 @@ use crate::weights::hex;
 static FILE: &[u8] = include_bytes!("../../embedded/backbone.safetensors");
 
 /// SHA-256 of the file that comes with the crate.
-pub const BACKBONE_SHA256: &str = "0";
+pub const BACKBONE_SHA256: &str =
+    "af0d1dd05af1bd0f985b38b4640f195d604a52d64944d77b62a6d900bec52d7d";
 
 /// Pictures of the first [`TEST_COUNT`](super::TEST_COUNT) test pictures that the embedded
 /// network gets right, on the flex backend.
-pub const TEST_CORRECT: usize = 0;
+pub const TEST_CORRECT: usize = 1835;
 
 /// Share of the first [`TEST_COUNT`](super::TEST_COUNT) test pictures that the embedded network
 /// gets right.
@@ -85,7 +86,7 @@ pub fn read_backbone(bytes: &[u8], device: &Device) -> Result<ResNet, EmbeddedEr
     Ok(network)
 }
 
-/// A network as safetensors: convolutions and classifier in half precision, batch norms in
+/// A network as safetensors, equal bytes for equal weights: convolutions and classifier in half precision, batch norms in
 /// single (their variances underflow in half).
 ///
 /// # Errors
@@ -93,7 +94,10 @@ pub fn read_backbone(bytes: &[u8], device: &Device) -> Result<ResNet, EmbeddedEr
 /// [`EmbeddedError::Unwritable`] if a tensor cannot be read from its device.
 pub fn write_backbone(network: &ResNet) -> Result<Vec<u8>, EmbeddedError> {
     let unwritable = |reason: String| EmbeddedError::Unwritable { reason };
-    let mut store = SafetensorsStore::from_bytes(None).with_to_adapter(halves());
+    // The writer puts its own metadata down in an order that changes from run to run.
+    let mut store = SafetensorsStore::from_bytes(None)
+        .clear_metadata()
+        .with_to_adapter(halves());
     network
         .save_into(&mut store)
         .map_err(|error| unwritable(error.to_string()))?;
@@ -108,6 +112,8 @@ fn halves() -> HalfPrecisionAdapter {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
     use crate::embedded::{EmbeddedSplit, PREPROCESS, TEST_COUNT, pictures, predictions};
 
@@ -133,10 +139,11 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the switch for slow tests")]
     fn embedded_network_has_the_stated_accuracy() {
-        if std::env::var("SPLIT_SLOW").is_err() {
-            eprintln!("skipped: all {TEST_COUNT} test pictures are shown with SPLIT_SLOW=1");
+        if std::env::var_os("SPLIT_SLOW").is_none() {
+            // Past libtest, which keeps what a passing test prints to itself.
+            let text = "skipped embedded_network_has_the_stated_accuracy: slow; set SPLIT_SLOW=1";
+            writeln!(std::io::stderr(), "{text}").unwrap();
             return;
         }
         let found = correct(TEST_COUNT);

@@ -34,9 +34,9 @@ pub struct BackboneTraining {
 impl BackboneTraining {
     /// The numbers that made the embedded network.
     pub const EMBEDDED: Self = Self {
-        epochs: 10,
-        batch: 64,
-        learning_rate: 4e-3,
+        epochs: 12,
+        batch: 32,
+        learning_rate: 3e-3,
         weight_decay: 0.01,
         label_smoothing: 0.05,
         shift: 4,
@@ -91,7 +91,8 @@ pub enum TrainBackboneError {
 }
 
 /// The shape of the embedded network: stem with stride 2, four stages of 16, 32, 64 and 128
-/// channels with 1, 2, 2 and 2 blocks; 29.8 million multiplications a picture.
+/// channels with 1, 1, 2 and 3 blocks; 30.3 million multiplications a picture, 57 % of them up to
+/// the end of the third stage.
 ///
 /// # Errors
 ///
@@ -106,7 +107,7 @@ pub fn config() -> Result<ResNetConfig, ConfigError> {
     ResNetConfig::small(
         stem,
         &[16, 32, 64, 128],
-        &[1, 2, 2, 2],
+        &[1, 1, 2, 3],
         super::CLASSES.len(),
     )
 }
@@ -135,7 +136,7 @@ pub fn train_backbone(
 ) -> Result<ResNet, TrainBackboneError> {
     check(training, pictures)?;
     let device = device.clone().autodiff();
-    let mut rng = Pcg64::seed_from_u64(seed);
+    let mut rng = Pcg64::seed_from_u64(!seed);
     let mut network = config.init_seeded(seed, &device);
     let mut optimizer = AdamWConfig::new()
         .with_weight_decay(training.weight_decay)
@@ -325,7 +326,7 @@ mod tests {
             run(&BackboneTraining::EMBEDDED).unwrap_err(),
             TrainBackboneError::TooFewPictures {
                 found: 8,
-                batch: 64
+                batch: 32
             }
         );
         let training = BackboneTraining {

@@ -1,12 +1,10 @@
 //! What a residual network looks like: pure numbers, no tensors.
 
 use burn::tensor::Device;
-use rand_core::SeedableRng;
-use rand_pcg::Pcg64;
 use thiserror::Error;
 
 use super::ResNet;
-use super::layers::Weights;
+use crate::conv::Weights;
 
 /// Most stages that a [`ResNetConfig`] may have (`layer1` to `layer4`).
 pub const MAX_STAGES: usize = 4;
@@ -40,6 +38,12 @@ pub enum ConfigError {
         widths: usize,
         /// Number of block counts.
         blocks: usize,
+    },
+    /// The name is none of the known detectors.
+    #[error("unknown detector {name:?}; known are {}", crate::YoloxConfig::NAMES.join(", "))]
+    UnknownDetector {
+        /// The name that was asked for.
+        name: String,
     },
     /// The name is none of the known ones.
     #[error("unknown backbone {name:?}; known are {}", ResNetConfig::NAMES.join(", "))]
@@ -287,8 +291,7 @@ impl ResNetConfig {
     /// for rectifiers, drawn on the host, so one seed gives the same network on every backend.
     #[must_use]
     pub fn init_seeded(&self, seed: u64, device: &Device) -> ResNet {
-        let rng = Pcg64::seed_from_u64(seed);
-        ResNet::build(self, &mut Weights::Seeded(Box::new(rng)), device)
+        ResNet::build(self, &mut Weights::seeded(seed), device)
     }
 
     /// The layers in front of the first block.

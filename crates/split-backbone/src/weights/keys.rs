@@ -32,6 +32,28 @@ pub(crate) const RESNET_FILES: &[Rule] = &[
     rule("shortcut.", "downsample."),
 ];
 
+/// From a module's path to the official name.
+pub(crate) const YOLOX: &[Rule] = &[
+    rule("stem.", "backbone.backbone.stem.conv."),
+    rule("dark2.", "backbone.backbone.dark2."),
+    rule("dark3.", "backbone.backbone.dark3."),
+    rule("dark4.", "backbone.backbone.dark4."),
+    rule("dark5.", "backbone.backbone.dark5."),
+    rule("dark5.csp.", "dark5.2."),
+    rule("csp.", "1."),
+    rule("down.", "0."),
+    rule("spp.", "1."),
+    rule("neck.c3_p4.", "backbone.C3_p4."),
+    rule("neck.c3_p3.", "backbone.C3_p3."),
+    rule("neck.c3_n3.", "backbone.C3_n3."),
+    rule("neck.c3_n4.", "backbone.C3_n4."),
+    rule("neck.", "backbone."),
+    rule("conv.norm.", "bn."),
+];
+
+/// From the names that some files use to the official ones.
+pub(crate) const YOLOX_FILES: &[Rule] = &[rule("module.", "")];
+
 /// Applies every rule in turn, each at its first place in the name.
 pub(crate) fn rename(name: &str, rules: &[Rule]) -> String {
     let mut name = name.to_owned();
@@ -65,6 +87,44 @@ mod tests {
         );
         check("layers.1.10.conv3.weight", "layer2.10.conv3.weight");
         check("fc.bias", "fc.bias");
+    }
+
+    #[test]
+    fn detector_paths_become_official_names() {
+        let check = |path, expected| assert_eq!(rename(path, YOLOX), expected);
+        check(
+            "stem.conv.weight",
+            "backbone.backbone.stem.conv.conv.weight",
+        );
+        check(
+            "dark2.down.dconv.conv.bias",
+            "backbone.backbone.dark2.0.dconv.conv.bias",
+        );
+        check(
+            "dark5.spp.conv1.conv.norm.bias",
+            "backbone.backbone.dark5.1.conv1.bn.bias",
+        );
+        check(
+            "dark5.csp.m.0.conv2.conv.weight",
+            "backbone.backbone.dark5.2.m.0.conv2.conv.weight",
+        );
+        check(
+            "dark4.csp.conv3.conv.weight",
+            "backbone.backbone.dark4.1.conv3.conv.weight",
+        );
+        check(
+            "neck.c3_p4.m.0.conv1.conv.weight",
+            "backbone.C3_p4.m.0.conv1.conv.weight",
+        );
+        check(
+            "neck.bu_conv2.conv.norm.weight",
+            "backbone.bu_conv2.bn.weight",
+        );
+        check("head.stems.1.conv.weight", "head.stems.1.conv.weight");
+        check(
+            "head.cls_convs.0.1.dconv.conv.weight",
+            "head.cls_convs.0.1.dconv.conv.weight",
+        );
     }
 
     #[test]

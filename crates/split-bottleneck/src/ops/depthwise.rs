@@ -9,6 +9,7 @@ use super::dense::{Extras, Scatter};
 use super::geometry::{ConvGeometry, Tap};
 use super::planes::{PlaneLayout, Scratch};
 use super::threads;
+use super::tile::load;
 
 /// Vectors of points that are summed at the same time.
 const UNROLL: usize = 4;
@@ -49,7 +50,7 @@ impl WithSimd for MapSum<'_> {
                 let to = (from + lanes).min(target.len());
                 let mut value = sum;
                 if let Some(residual) = self.residual {
-                    let old = simd.partial_load_f32s(&residual[column + from..column + to]);
+                    let old = load(simd, &residual[column + from..column + to]);
                     value = simd.add_f32s(value, old);
                 }
                 if self.relu {

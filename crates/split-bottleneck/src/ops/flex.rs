@@ -5,7 +5,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Flex, TensorMetadata};
+use burn::backend::{Autodiff, Flex};
 use burn::tensor::{DType, Device, GradientCheckpointingStrategy, Tensor, TensorData};
 
 use super::dense::{self, Extras};
@@ -13,7 +13,7 @@ use super::depthwise;
 use super::geometry::ConvGeometry;
 use super::weight_gradient::{bias_gradient, weight_gradient};
 
-type Tracked = FloatTensor<Autodiff<Flex>>;
+pub(super) type Tracked = FloatTensor<Autodiff<Flex>>;
 
 /// Whether the kernels can compute on this tensor: flex, 32-bit floats, no recomputation of
 /// activations in the backward pass.
@@ -117,14 +117,14 @@ pub(super) fn convolve(plan: Plan, operands: Operands) -> Tensor<4> {
     Tensor::from_primitive::<Autodiff<Flex>>(output)
 }
 
-fn plain<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+pub(super) fn plain<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
     tensor
         .try_into_primitive::<Flex>()
         .expect("the device was checked to be plain flex")
 }
 
 /// The tensor on the autodiff device; a plain one becomes a constant.
-fn lift<const D: usize>(tensor: Tensor<D>) -> Tracked {
+pub(super) fn lift<const D: usize>(tensor: Tensor<D>) -> Tracked {
     let tensor = if tensor.device().is_autodiff() {
         tensor
     } else {
@@ -136,7 +136,7 @@ fn lift<const D: usize>(tensor: Tensor<D>) -> Tracked {
 }
 
 /// Contiguous floats of a tensor.
-fn with_floats<T>(tensor: &FlexTensor, read: impl FnOnce(&[f32]) -> T) -> T {
+pub(super) fn with_floats<T>(tensor: &FlexTensor, read: impl FnOnce(&[f32]) -> T) -> T {
     match tensor.as_slice::<f32>() {
         Some(floats) => read(floats),
         None => read(
@@ -148,7 +148,7 @@ fn with_floats<T>(tensor: &FlexTensor, read: impl FnOnce(&[f32]) -> T) -> T {
     }
 }
 
-fn tensor<const D: usize>(floats: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+pub(super) fn tensor<const D: usize>(floats: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(floats, shape))
 }
 
@@ -252,7 +252,7 @@ impl<const N: usize> Backward<Flex, N> for FusedConvolution {
         let kept = ops.state;
         let mut grad = grads.consume::<Flex>(&ops.node);
         if let Some(output) = &kept.output {
-            grad = masked(&grad, output);
+            grad = masked(grad, output);
         }
         for (index, node) in ops.parents.into_iter().enumerate() {
             if let Some(node) = node {
@@ -263,15 +263,17 @@ impl<const N: usize> Backward<Flex, N> for FusedConvolution {
 }
 
 /// The gradient where the output of a ReLU is positive, zero elsewhere.
-fn masked(grad: &FlexTensor, output: &FlexTensor) -> FlexTensor {
-    let shape = grad.shape();
-    let floats = with_floats(grad, |grad| {
-        with_floats(output, |output| {
-            let passed = |(grad, output): (&f32, &f32)| if *output > 0.0 { *grad } else { 0.0 };
-            grad.iter().zip(output).map(passed).collect::<Vec<f32>>()
-        })
+pub(super) fn masked(mut grad: FlexTensor, output: &FlexTensor) -> FlexTensor {
+    if !grad.is_contiguous() || grad.layout().start_offset() != 0 {
+        grad = grad.to_contiguous();
+    }
+    with_floats(output, |output| {
+        // Copies only where someone else holds the gradient too.
+        for (grad, output) in grad.storage_mut::<f32>().iter_mut().zip(output) {
+            *grad = if *output > 0.0 { *grad } else { 0.0 };
+        }
     });
-    FlexTensor::from_data(TensorData::new(floats, shape))
+    grad
 }
 
 /// Computes the output and notes what its gradients need.

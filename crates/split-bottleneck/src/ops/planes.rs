@@ -11,6 +11,9 @@ use super::geometry::{Tap, signed};
 /// Floats after the last plane that a vector load may touch.
 const SLACK: usize = 64;
 
+/// An index that no source has.
+const ZERO: usize = usize::MAX;
+
 /// One shifted copy of a channel.
 #[derive(Clone, Copy, Debug)]
 struct Plane {
@@ -29,10 +32,12 @@ struct Plane {
 pub(crate) struct PlaneLayout {
     source: [usize; 2],
     grid: [usize; 2],
-    stride: usize,
     planes: Vec<Plane>,
     tap_starts: Vec<usize>,
     channel_len: usize,
+    /// Where each float of a channel's block comes from, [`ZERO`] for a border. Empty where whole
+    /// rows can be copied.
+    gather: Vec<usize>,
 }
 
 impl PlaneLayout {
@@ -72,11 +77,16 @@ impl PlaneLayout {
                 .expect("a plane was made for every tap above");
             plane.start + tap.dy.div_euclid(step).abs_diff(plane.first) * grid[1]
         };
+        let whole_rows = stride == 1 && source[1] == grid[1];
         Self {
             source,
             grid,
-            stride,
             tap_starts: taps.iter().map(start).collect(),
+            gather: if whole_rows {
+                Vec::new()
+            } else {
+                gather(source, grid, stride, &planes, channel_len)
+            },
             planes,
             channel_len,
         }
@@ -100,61 +110,45 @@ impl PlaneLayout {
 
     /// Writes the copies of one channel; `target` has `channel_len` floats and is overwritten.
     pub(crate) fn pack_channel(&self, source: &[f32], target: &mut [f32]) {
-        let [_, width] = self.grid;
-        let whole_rows = self.stride == 1 && self.source[1] == width;
-        for plane in &self.planes {
-            let target = &mut target[plane.start..][..plane.rows * width];
-            if whole_rows {
+        if self.gather.is_empty() {
+            let [_, width] = self.grid;
+            for plane in &self.planes {
+                let target = &mut target[plane.start..][..plane.rows * width];
                 pack_shifted(source, self.source, plane, target);
-            } else {
-                self.pack_rows(source, plane, target);
+            }
+        } else {
+            // An index past the end stands for a zero.
+            for (value, index) in target.iter_mut().zip(&self.gather) {
+                *value = source.get(*index).copied().unwrap_or(0.0);
             }
         }
     }
+}
 
-    /// The general copy, row by row.
-    fn pack_rows(&self, source: &[f32], plane: &Plane, target: &mut [f32]) {
-        let [height, width] = self.source;
-        let step = signed(self.stride);
-        // Grid columns whose source column lies inside the source.
-        let columns = |limit: isize| {
-            let inside = (limit - plane.dx).max(0);
-            let count = inside / step + isize::from(inside % step != 0);
-            usize::try_from(count).map_or(0, |count| count.min(self.grid[1]))
-        };
-        let (from, to) = (columns(0), columns(signed(width)));
-        for (q, row) in target.chunks_exact_mut(self.grid[1]).enumerate() {
+/// The source index of every float of a channel's block.
+fn gather(
+    [height, width]: [usize; 2],
+    [_, columns]: [usize; 2],
+    stride: usize,
+    planes: &[Plane],
+    channel_len: usize,
+) -> Vec<usize> {
+    let step = signed(stride);
+    let inside = |at: isize, limit: usize| usize::try_from(at).ok().filter(|at| *at < limit);
+    let mut indices = vec![ZERO; channel_len];
+    for plane in planes {
+        let rows = indices[plane.start..].chunks_exact_mut(columns);
+        for (q, row) in rows.take(plane.rows).enumerate() {
             let y = (plane.first + signed(q)) * step + plane.residue;
-            let y = usize::try_from(y).ok().filter(|y| *y < height);
-            let Some(y) = y.filter(|_| from < to) else {
-                row.fill(0.0);
-                continue;
-            };
-            row[..from].fill(0.0);
-            row[to..].fill(0.0);
-            let first = (signed(from) * step + plane.dx).unsigned_abs();
-            let line = &source[y * width..][..width];
-            match self.stride {
-                1 => row[from..to].copy_from_slice(&line[first..][..to - from]),
-                2 => {
-                    let (pairs, rest) = line[first..].as_chunks::<2>();
-                    let firsts = pairs
-                        .iter()
-                        .map(|pair| pair[0])
-                        .chain(rest.first().copied());
-                    for (value, read) in row[from..to].iter_mut().zip(firsts) {
-                        *value = read;
-                    }
-                }
-                stride => {
-                    let reads = line[first..].iter().step_by(stride);
-                    for (value, read) in row[from..to].iter_mut().zip(reads) {
-                        *value = *read;
-                    }
+            let Some(y) = inside(y, height) else { continue };
+            for (x, index) in row.iter_mut().enumerate() {
+                if let Some(x) = inside(signed(x) * step + plane.dx, width) {
+                    *index = y * width + x;
                 }
             }
         }
     }
+    indices
 }
 
 /// Copies a plane of unchanged width in one go, then clears the columns that wrapped around.

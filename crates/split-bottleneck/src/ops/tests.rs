@@ -1,3 +1,5 @@
+use burn::module::{Module, Param};
+use burn::nn::BatchNormConfig;
 use burn::tensor::module::{conv_transpose2d as burn_conv_transpose2d, conv2d as burn_conv2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation::relu};
@@ -5,7 +7,10 @@ use proptest::prelude::*;
 use rand_core::Rng;
 use rand_pcg::Pcg64Mcg;
 
-use super::{ConvSpec, ConvTransposeSpec, conv_transpose2d, conv2d, conv2d_add, conv2d_relu};
+use super::{
+    ConvSpec, ConvTransposeSpec, LogisticMixture, batch_norm, batch_norm_relu, conv_transpose2d,
+    conv2d, conv2d_add, conv2d_relu, mixture_nats,
+};
 
 /// One convolution to compare: sizes, then `ConvSpec`.
 #[derive(Clone, Copy, Debug)]
@@ -384,6 +389,113 @@ fn shapes_outside_the_fast_path_fall_back_to_burn() {
     let gradients = [grads, expected].map(|grads| x.grad(&grads).unwrap());
     let [ours, burns] = gradients;
     assert_close("input gradient", ours, burns);
+}
+
+#[test]
+fn batch_norm_in_training_equals_burn() {
+    for (shape, with_residual, with_relu) in [
+        ([4, 3, 5, 7], false, false),
+        ([8, 16, 8, 8], true, true),
+        ([2, 5, 1, 1], false, true),
+        ([3, 40, 16, 17], false, true),
+    ] {
+        let device = Device::flex();
+        let channels = shape[1];
+        let run = |fast: bool| {
+            let mut norm = BatchNormConfig::new(channels).init(&device.clone().autodiff());
+            let trained = |seed| {
+                Param::from_tensor(
+                    Tensor::from_inner(draw([channels], seed, &device)).require_grad(),
+                )
+            };
+            (norm.gamma, norm.beta) = (trained(1), trained(2));
+            let x = Tensor::from_inner(draw(shape, 3, &device)).require_grad();
+            let residual = Tensor::from_inner(draw(shape, 4, &device)).require_grad();
+            let output = match (fast, with_residual, with_relu) {
+                (true, true, _) => batch_norm_relu(&norm, x.clone(), Some(residual.clone())),
+                (true, false, true) => batch_norm_relu(&norm, x.clone(), None),
+                (true, false, false) => batch_norm(&norm, x.clone()),
+                (false, true, _) => relu(norm.forward(x.clone()) + residual.clone()),
+                (false, false, true) => relu(norm.forward(x.clone())),
+                (false, false, false) => norm.forward(x.clone()),
+            };
+            let pull = Tensor::from_inner(draw(shape, 5, &device));
+            let grads = (output.clone() * pull).sum().backward();
+            let maps = [Some(output.inner()), x.grad(&grads), residual.grad(&grads)];
+            let values = [
+                norm.gamma.val().grad(&grads).unwrap(),
+                norm.beta.val().grad(&grads).unwrap(),
+                norm.running_mean.value_sync().inner(),
+                norm.running_var.value_sync().inner(),
+            ];
+            (maps, values)
+        };
+        let (ours, burns) = (run(true), run(false));
+        for (ours, burns) in ours.0.into_iter().zip(burns.0) {
+            assert_eq!(ours.is_some(), burns.is_some());
+            if let (Some(ours), Some(burns)) = (ours, burns) {
+                assert_close("output or gradient", ours, burns);
+            }
+        }
+        for (ours, burns) in ours.1.into_iter().zip(burns.1) {
+            assert_close("gradient or running statistic", ours, burns);
+        }
+    }
+}
+
+#[test]
+fn batch_norm_outside_training_equals_burn() {
+    let device = Device::flex();
+    let tracked = device.clone().autodiff();
+    let norm = BatchNormConfig::new(6).init(&tracked);
+    let x = draw([4, 6, 5, 3], 1, &device);
+    // Moves the running statistics away from their start.
+    drop(norm.forward(Tensor::from_inner(x.clone())));
+    let expected = relu(norm.clone().valid().forward(x.clone()) + x.clone());
+    let output = batch_norm_relu(&norm.clone().valid(), x.clone(), Some(x.clone()));
+    assert_close("plain", output, expected.clone());
+    let frozen = norm.clone().freeze();
+    let before = floats(frozen.running_mean.value_sync());
+    let x = Tensor::from_inner(x);
+    let output = batch_norm_relu(&frozen, x.clone(), Some(x));
+    assert_close("frozen", output.inner(), expected);
+    assert_eq!(before, floats(frozen.running_mean.value_sync()));
+}
+
+#[test]
+fn mixture_nats_on_flex_equal_the_composed_ones() {
+    // The composed form runs on the plain device, and, for gradients, where activations are
+    // recomputed.
+    let device = Device::flex();
+    let run = |device: &Device, [batch, channels, points]: [usize; 3]| {
+        let tracked =
+            |tensor: Tensor<2>| Tensor::from_data(tensor.into_data(), device).require_grad();
+        let cpu = Device::flex();
+        let x: Tensor<3> = draw([batch, channels, points], 1, &cpu).mul_scalar(3.0);
+        let x = Tensor::from_data(x.into_data(), device).require_grad();
+        let weights = tracked(draw([3, channels], 2, &cpu).mul_scalar(0.1).add_scalar(0.3));
+        let locations = tracked(draw([3, channels], 3, &cpu));
+        let inverse = tracked(draw([3, channels], 4, &cpu).add_scalar(1.2));
+        let mixture = LogisticMixture {
+            weights: weights.clone(),
+            locations: locations.clone(),
+            inverse_scales: inverse.clone(),
+        };
+        let nats = mixture_nats(x.clone(), mixture, 1e-6);
+        let pull = Tensor::from_data(draw([batch], 5, &cpu).into_data(), device);
+        let grads = (nats.clone() * pull).sum().backward();
+        let parameters = [weights, locations, inverse].map(|p| p.grad(&grads).unwrap());
+        (nats.inner(), x.grad(&grads).unwrap(), parameters)
+    };
+    for shape in [[3, 5, 16], [2, 1, 7], [4, 12, 65]] {
+        let ours = run(&device.clone().autodiff(), shape);
+        let composed = run(&device.clone().autodiff().gradient_checkpointing(), shape);
+        assert_close("nats", ours.0, composed.0);
+        assert_close("slope", ours.1, composed.1);
+        for (ours, composed) in ours.2.into_iter().zip(composed.2) {
+            assert_close("derivative by a parameter", ours, composed);
+        }
+    }
 }
 
 #[cfg(feature = "flex")]

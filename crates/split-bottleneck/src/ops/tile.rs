@@ -126,10 +126,10 @@ fn store<S: Simd, const N: usize>(
         let old = &mut target[from..to];
         let mut value = simd.add_f32s(sum, bias);
         if let Some(residual) = residual {
-            value = simd.add_f32s(value, simd.partial_load_f32s(&residual[from..to]));
+            value = simd.add_f32s(value, load(simd, &residual[from..to]));
         }
         if epilogue.accumulate {
-            value = simd.add_f32s(value, simd.partial_load_f32s(old));
+            value = simd.add_f32s(value, load(simd, old));
         }
         if epilogue.relu {
             value = simd.max_f32s(value, zero);
@@ -139,5 +139,15 @@ fn store<S: Simd, const N: usize>(
         } else {
             simd.partial_store_f32s(old, value);
         }
+    }
+}
+
+/// A vector of at most as many floats as there are lanes; a whole one without a mask.
+#[inline(always)]
+pub(crate) fn load<S: Simd>(simd: S, floats: &[f32]) -> S::f32s {
+    if let ([whole], []) = S::as_simd_f32s(floats) {
+        *whole
+    } else {
+        simd.partial_load_f32s(floats)
     }
 }

@@ -1,0 +1,158 @@
+//! Residual networks as graphs.
+
+use super::{Graph, Layer};
+use crate::profile::{ActivationShape, Conv};
+use crate::resnet::{BlockKind, BlockPlan, ResNetConfig, ShortcutKind};
+
+impl ResNetConfig {
+    /// The network as a graph of layers for pictures of the given size; norms and rectifiers
+    /// count as part of the convolution in front of them.
+    #[must_use]
+    pub fn graph(&self, height: usize, width: usize) -> Graph {
+        let mut graph = Graph::new(ActivationShape {
+            channels: 3,
+            height,
+            width,
+        });
+        let stem = self.stem();
+        let conv = Conv::spatial(stem.width, stem.kernel, stem.stride);
+        let mut last = graph.conv("stem".to_owned(), 0, conv);
+        if stem.max_pool {
+            let half = |size: usize| (size - 1) / 2 + 1;
+            let full = graph.shape(last);
+            graph.layers[last].name = "stem.conv".to_owned();
+            let shape = ActivationShape {
+                height: half(full.height),
+                width: half(full.width),
+                ..full
+            };
+            last = graph.plain("stem".to_owned(), vec![last], shape);
+        }
+        for (stage, blocks) in self.plan().iter().enumerate() {
+            for (index, plan) in blocks.iter().enumerate() {
+                let block = format!("layer{}.{index}", stage + 1);
+                last = graph.block(&block, last, plan);
+            }
+            graph.layers[last].name = format!("layer{}", stage + 1);
+        }
+        let pooled = ActivationShape {
+            height: 1,
+            width: 1,
+            ..graph.shape(last)
+        };
+        let pooled = graph.plain("pool".to_owned(), vec![last], pooled);
+        let classifier = Conv {
+            shifts: 1,
+            ..Conv::spatial(self.classes(), 1, 1)
+        };
+        graph.conv("fc".to_owned(), pooled, classifier);
+        graph
+    }
+}
+
+impl Graph {
+    /// Adds a convolution and gives its index.
+    pub(super) fn conv(&mut self, name: String, input: usize, conv: Conv) -> usize {
+        let cost = conv.cost(self.shape(input));
+        self.push(Layer {
+            name,
+            inputs: vec![input],
+            shape: cost.output,
+            macs: cost.macs,
+            parameters: cost.parameters,
+            in_place: false,
+        })
+    }
+
+    /// Adds a sum of two results and gives its index.
+    pub(super) fn sum(&mut self, name: String, inputs: [usize; 2]) -> usize {
+        let shape = self.shape(inputs[0]);
+        self.push(Layer {
+            name,
+            inputs: inputs.to_vec(),
+            shape,
+            macs: 0,
+            parameters: 0,
+            in_place: true,
+        })
+    }
+
+    fn block(&mut self, name: &str, input: usize, plan: &BlockPlan) -> usize {
+        let spatial = |outputs, stride| Conv {
+            padding: plan.dilation,
+            dilation: plan.dilation,
+            groups: plan.groups,
+            ..Conv::spatial(outputs, 3, stride)
+        };
+        let pointwise = |outputs, stride| Conv::spatial(outputs, 1, stride);
+        let convs = match plan.kind {
+            BlockKind::Basic => vec![spatial(plan.width, plan.stride), spatial(plan.outputs, 1)],
+            BlockKind::Bottleneck => vec![
+                pointwise(plan.width, 1),
+                spatial(plan.width, plan.stride),
+                pointwise(plan.outputs, 1),
+            ],
+        };
+        let mut last = input;
+        for (index, conv) in convs.into_iter().enumerate() {
+            last = self.conv(format!("{name}.conv{}", index + 1), last, conv);
+        }
+        let around = if !plan.reshapes() {
+            input
+        } else if plan.shortcut == ShortcutKind::Projection {
+            let projection = pointwise(plan.outputs, plan.stride);
+            self.conv(format!("{name}.downsample"), input, projection)
+        } else {
+            let shape = self.shape(last);
+            self.plain(format!("{name}.downsample"), vec![input], shape)
+        };
+        self.sum(name.to_owned(), [last, around])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_graph_costs_what_the_profile_counts() {
+        for name in ResNetConfig::NAMES {
+            let config = ResNetConfig::named(name).unwrap();
+            let graph = config.graph(65, 47);
+            let profile = config.profile(65, 47);
+            assert_eq!(graph.macs(), profile.macs, "{name}");
+            assert_eq!(graph.parameters(), profile.parameters, "{name}");
+            assert_eq!(graph.peak_bytes(), profile.peak_bytes, "{name}");
+            let cuts = graph.cuts();
+            for expected in &profile.cuts {
+                let point = expected.point.to_string();
+                let cut = cuts.iter().find(|cut| cut.after == point).unwrap();
+                assert_eq!(cut.live.len(), 1, "{name} {point}");
+                assert_eq!(cut.bytes, expected.bytes, "{name} {point}");
+                assert_eq!(cut.head_macs, expected.head_macs, "{name} {point}");
+                assert_eq!(
+                    cut.tail_parameters, expected.tail_parameters,
+                    "{name} {point}"
+                );
+                assert_eq!(
+                    cut.head_peak_bytes, expected.head_peak_bytes,
+                    "{name} {point}"
+                );
+                assert_eq!(
+                    cut.tail_peak_bytes, expected.tail_peak_bytes,
+                    "{name} {point}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn inside_a_block_two_tensors_are_live() {
+        let graph = ResNetConfig::named("resnet20").unwrap().graph(32, 32);
+        let cuts = graph.cuts();
+        let at = |name: &str| cuts.iter().find(|cut| cut.after == name).unwrap();
+        assert_eq!(at("layer1.1.conv1").live.len(), 2);
+        assert_eq!(at("layer1.1.conv1").bytes, 2 * 16 * 32 * 32 * 4);
+        assert_eq!(at("layer1.1").live.len(), 1);
+    }
+}
