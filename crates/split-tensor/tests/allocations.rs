@@ -1,6 +1,5 @@
 //! With buffers that are used again nothing is allocated.
 #![expect(unsafe_code, reason = "an allocator cannot be written without")]
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! Table sets fitted to training symbols.
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
 
 mod common;
 

@@ -6,15 +6,11 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::Draws;
 use split_tensor::{FreqTable, Huffman, LatentShape, Symbols, TableSet};
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test asks where the assets are"
-)]
 fn assets() -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/assets");
     let folder = std::env::var_os("SPLIT_ASSETS").map_or(beside, PathBuf::from);
@@ -38,7 +34,7 @@ struct Unit {
     counts: Vec<u64>,
 }
 
-fn read_unit(path: &PathBuf) -> Unit {
+fn read_unit(path: &Path) -> Unit {
     let text = std::fs::read_to_string(path).unwrap();
     let table = text.split("\"frequency_table\"").nth(1).unwrap();
     let table = table.split(']').next().unwrap();

@@ -4,6 +4,13 @@
 //! time is the thread's own CPU time. Ratios are medians of the per-round ratios to
 //! constriction, rates come from the lower quartile of the times. Every coder's output is
 //! decoded and compared before the clock starts.
+#![allow(clippy::print_stdout, reason = "the table goes to the terminal")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "counts and symbols of a bench are small"
+)]
 
 mod data;
 mod ours;

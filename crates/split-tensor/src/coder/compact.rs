@@ -57,8 +57,8 @@ impl CompactTable {
 
     /// The symbol of a slot, its first slot and its frequency.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "a slot is below 4096")]
-    #[expect(clippy::cast_sign_loss, reason = "a count of at least one")]
+    #[allow(clippy::cast_possible_truncation, reason = "a slot is below 4096")]
+    #[allow(clippy::cast_sign_loss, reason = "a count of at least one")]
     pub(crate) fn lookup(&self, slot: u32) -> (i32, u32, u32) {
         let slot = (slot & (SCALE - 1)) as i16;
         let at_or_below = self
