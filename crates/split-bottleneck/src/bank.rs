@@ -5,15 +5,15 @@ use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use split_tensor::{
-    Codec, DecodeError, EncodeError, FitConfig, Latent, Quantizer, QuantizerError, ShapeError, Symbols,
-    TableError, TableSet,
+    Codec, DecodeError, EncodeError, FitConfig, Latent, Quantizer, QuantizerError, ShapeError,
+    Symbols, TableError, TableSet,
 };
 use thiserror::Error;
 
 use crate::cache::{ActivationCache, floats};
 use crate::error::{ConfigError, StateError};
-use crate::state::{ModuleState, load_state, parameter_count};
 use crate::rate::RateModel;
+use crate::state::{ModuleState, load_state, parameter_count};
 use crate::store::{Archive, ArchiveError};
 use crate::train::Training;
 use crate::unit::{ActivationShape, Unit, UnitConfig, UnitDecoder, UnitEncoder};
@@ -191,10 +191,18 @@ impl Rung {
         device: &Device,
     ) -> Result<Self, BankError> {
         let rung = || name.to_owned();
-        let symbols = training_symbols(config, &training.unit(), cache, limit, device)
-            .map_err(|source| BankError::Config { rung: rung(), source })?;
-        let tables = choose_tables(&training.rate(), &symbols)
-            .map_err(|source| BankError::Table { rung: rung(), source })?;
+        let symbols =
+            training_symbols(config, &training.unit(), cache, limit, device).map_err(|source| {
+                BankError::Config {
+                    rung: rung(),
+                    source,
+                }
+            })?;
+        let tables =
+            choose_tables(&training.rate(), &symbols).map_err(|source| BankError::Table {
+                rung: rung(),
+                source,
+            })?;
         Ok(Self {
             name: rung(),
             kind: kind.to_owned(),
@@ -309,6 +317,10 @@ impl Bank {
     /// Digest of all that decides what a frame means: backbone, split point, layouts, weights
     /// and tables.
     #[must_use]
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "plain fields serialize and a SHA-256 has eight bytes"
+    )]
     pub fn digest(&self) -> u64 {
         let mut hash = Sha256::new();
         let mut text = |part: &str| {
@@ -336,6 +348,7 @@ impl Bank {
 
     /// The short name of the bank in its frames: the low 32 bits of the digest.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "masked to 32 bits")]
     pub fn id(&self) -> u32 {
         u32::try_from(self.digest() & 0xffff_ffff).expect("masked to 32 bits")
     }
@@ -416,6 +429,10 @@ impl Bank {
     /// # Errors
     ///
     /// When there is no such rung, or its weights do not fit its configuration.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "the constructor bounds the rungs"
+    )]
     pub fn open(&self, rung: usize, device: &Device) -> Result<RungCodec, BankError> {
         let found = self.rungs.get(rung).ok_or(BankError::NoRung {
             found: rung,
@@ -444,11 +461,12 @@ impl Bank {
         })?;
         let shape = found.config.latent_shape().map_err(config)?;
         let index = u16::try_from(rung).expect("a bank has at most 65,536 rungs");
-        let codec = Codec::new(quantizer, found.tables.clone(), shape, index, self.id())
-            .map_err(|source| BankError::Table {
+        let codec = Codec::new(quantizer, found.tables.clone(), shape, index, self.id()).map_err(
+            |source| BankError::Table {
                 rung: name(),
                 source,
-            })?;
+            },
+        )?;
         Ok(RungCodec {
             encoder_parameters: parameter_count(&unit.encoder),
             decoder_parameters: parameter_count(&unit.decoder),
@@ -563,7 +581,12 @@ impl RungCodec {
         for frame in frames {
             values.extend_from_slice(self.codec.decode(frame.as_ref())?.values());
         }
-        let sizes = [frames.len(), shape.channels(), shape.height(), shape.width()];
+        let sizes = [
+            frames.len(),
+            shape.channels(),
+            shape.height(),
+            shape.width(),
+        ];
         Ok(Tensor::from_data(
             TensorData::new(values, sizes),
             &self.device,

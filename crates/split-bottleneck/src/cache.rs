@@ -114,7 +114,8 @@ impl ActivationCache {
                 pictures: n,
             });
         }
-        let needed_bytes = (self.labels.len() + n) * (shape.len() + self.classes) * size_of::<f32>();
+        let needed_bytes =
+            (self.labels.len() + n) * (shape.len() + self.classes) * size_of::<f32>();
         if needed_bytes > limit_bytes {
             return Err(CacheError::Limit {
                 needed_bytes,

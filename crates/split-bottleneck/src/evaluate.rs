@@ -103,6 +103,9 @@ pub fn evaluate(
 }
 
 fn mean(counts: &[usize]) -> f64 {
-    let sum: f64 = counts.iter().map(|count| f64::from(usize_to_f32(*count))).sum();
+    let sum: f64 = counts
+        .iter()
+        .map(|count| f64::from(usize_to_f32(*count)))
+        .sum();
     sum / f64::from(usize_to_f32(counts.len().max(1)))
 }

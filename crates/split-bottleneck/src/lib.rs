@@ -28,9 +28,7 @@ mod store;
 mod train;
 mod unit;
 
-pub use bank::{
-    BackboneNote, Bank, BankError, CodingError, MAX_RUNGS, Measured, Rung, RungCodec,
-};
+pub use bank::{BackboneNote, Bank, BankError, CodingError, MAX_RUNGS, Measured, Rung, RungCodec};
 pub use cache::{ActivationCache, CacheError};
 pub use error::{ConfigError, StateError};
 pub use evaluate::{Evaluation, evaluate};

@@ -1,6 +1,6 @@
 use burn::module::Module;
-use burn::tensor::activation::log_softmax;
 use burn::tensor::Tensor;
+use burn::tensor::activation::log_softmax;
 
 use crate::split::{Batch, Distortion, Tail};
 

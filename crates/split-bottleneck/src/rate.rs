@@ -77,6 +77,7 @@ impl RateModel {
     ///
     /// - `symbols`: `[n, channels, height, width]`, in units of the step
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "there is at least one component")]
     pub fn bits(&self, symbols: Tensor<4>) -> Tensor<1> {
         let [n, channels, height, width] = symbols.dims();
         let x = symbols.reshape([n, channels, height * width]);
@@ -197,7 +198,11 @@ impl Density {
             .map(|(probability, count)| count + PRIOR_SYMBOLS * probability)
             .collect();
         let beyond = (1.0 - prior.iter().sum::<f64>()).max(0.0);
-        FreqTable::from_weights(counts.min, &weights, counts.outside + PRIOR_SYMBOLS * beyond)
+        FreqTable::from_weights(
+            counts.min,
+            &weights,
+            counts.outside + PRIOR_SYMBOLS * beyond,
+        )
     }
 }
 
@@ -217,7 +222,11 @@ fn count_channel(symbols: &[Symbols], channel: usize) -> Counts {
         let size = one.shape().height() * one.shape().width();
         channel * size..(channel + 1) * size
     };
-    let all = || symbols.iter().flat_map(|s| s.values()[plane(s)].iter().copied());
+    let all = || {
+        symbols
+            .iter()
+            .flat_map(|s| s.values()[plane(s)].iter().copied())
+    };
     let min = all().min().unwrap_or(0).max(-MAX_ALPHABET / 2);
     let max = all().max().unwrap_or(0).clamp(min, min + MAX_ALPHABET - 1);
     let length = usize::try_from(max - min + 1).expect("max is not below min");
@@ -256,7 +265,10 @@ pub(crate) fn channel_moments(values: &[f32], channels: usize, plane: usize) -> 
         .collect()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a start value needs no more digits")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a start value needs no more digits"
+)]
 fn to_f32(value: f64) -> f32 {
     value as f32
 }

@@ -82,21 +82,30 @@ impl Archive {
         let metadata = [(self.schema.to_owned(), self.manifest.clone())];
         let floats = self.floats.iter().map(|(name, tensor)| {
             let bytes: Vec<u8> = tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            (name.clone(), Entry {
-                dtype: Dtype::F32,
-                shape: tensor.shape.clone(),
-                bytes: Cow::Owned(bytes),
-            })
+            (
+                name.clone(),
+                Entry {
+                    dtype: Dtype::F32,
+                    shape: tensor.shape.clone(),
+                    bytes: Cow::Owned(bytes),
+                },
+            )
         });
         let blobs = self.blobs.iter().map(|(name, bytes)| {
-            (name.clone(), Entry {
-                dtype: Dtype::U8,
-                shape: vec![bytes.len()],
-                bytes: Cow::Borrowed(bytes.as_slice()),
-            })
+            (
+                name.clone(),
+                Entry {
+                    dtype: Dtype::U8,
+                    shape: vec![bytes.len()],
+                    bytes: Cow::Borrowed(bytes.as_slice()),
+                },
+            )
         });
         let entries: Vec<(String, Entry<'_>)> = floats.chain(blobs).collect();
-        Ok(safetensors::serialize(entries, Some(metadata.into_iter().collect()))?)
+        Ok(safetensors::serialize(
+            entries,
+            Some(metadata.into_iter().collect()),
+        )?)
     }
 
     pub(crate) fn from_bytes(schema: &'static str, bytes: &[u8]) -> Result<Self, ArchiveError> {

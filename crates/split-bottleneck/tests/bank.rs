@@ -1,4 +1,5 @@
 //! Laws of banks: they come back from bytes, refuse damage and foreign frames.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
 
 mod common;
 
@@ -136,5 +137,8 @@ fn an_activation_of_another_shape_is_refused_with_both_shapes() {
     let codec = bank(&cache, 1).open(0, &plain).unwrap();
     let wrong = burn::tensor::Tensor::zeros([1, 3, 8, 8], &plain);
     let text = codec.encode(wrong).unwrap_err().to_string();
-    assert!(text.contains("[6, 8, 8]") && text.contains("[3, 8, 8]"), "{text}");
+    assert!(
+        text.contains("[6, 8, 8]") && text.contains("[3, 8, 8]"),
+        "{text}"
+    );
 }

@@ -38,7 +38,10 @@ impl Backend {
             Self::Wgpu => wgpu_device(),
             #[cfg(feature = "cuda")]
             Self::Cuda => Ok(Device::cuda(0)),
-            #[allow(unreachable_patterns, reason = "all patterns are taken with all features")]
+            #[allow(
+                unreachable_patterns,
+                reason = "all patterns are taken with all features"
+            )]
             other => bail!(
                 "this build has no backend {0}; build with `--features {0}` \
                  (`cargo xtask ... --backend {0}` does it)",

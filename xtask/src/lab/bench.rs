@@ -8,8 +8,9 @@ use burn::tensor::{Device, Tensor};
 use clap::Args;
 use serde::Serialize;
 use split_backbone::Part;
-use split_bottleneck::{Bank, BackboneNote, Head, Objective, Rung, RungCodec, Tail, TrainConfig,
-    Training, UnitConfig};
+use split_bottleneck::{
+    BackboneNote, Bank, Head, Objective, Rung, RungCodec, Tail, TrainConfig, Training, UnitConfig,
+};
 
 use crate::files::read;
 use crate::record::{Machine, command_line, date, git_state, machine};
@@ -142,7 +143,15 @@ fn rung(args: &BenchArgs, setup: &Setup) -> Result<RungCodec> {
     };
     let device = setup.device.clone().autodiff();
     let training = Training::start(&unit, &config, None, &cache, &device)?;
-    let rung = Rung::from_training("untrained", "unit", &unit, &training, &cache, 32, &setup.device)?;
+    let rung = Rung::from_training(
+        "untrained",
+        "unit",
+        &unit,
+        &training,
+        &cache,
+        32,
+        &setup.device,
+    )?;
     let note: BackboneNote = setup.note.clone();
     Ok(Bank::new(note, vec![rung])?.open(0, &setup.device)?)
 }

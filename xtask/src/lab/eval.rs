@@ -1,5 +1,7 @@
 //! `eval`, `encode`, `decode`: a bank on pictures, as one process or as device and edge.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -88,7 +90,11 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
             numbers.top1
         );
         if let Some(out) = &args.predictions {
-            let lines: String = result.predictions.iter().map(|c| format!("{c}\n")).collect();
+            let lines: String = result
+                .predictions
+                .iter()
+                .map(|c| format!("{c}\n"))
+                .collect();
             let file = folder(out)?.join(format!("{}.txt", bank.rungs()[rung].name));
             write_whole(&file, lines.as_bytes())?;
         }
@@ -129,16 +135,17 @@ pub(crate) fn decode(args: &DecodeArgs) -> Result<()> {
     let bank = open_bank(&args.bank, &mut setup_args)?;
     let setup = checked_setup(&setup_args, &bank)?;
     let files = frame_files(&args.frames)?;
-    let mut codecs = std::collections::BTreeMap::new();
+    let mut codecs = BTreeMap::new();
     for file in &files {
         let frame = read(file)?;
         let (parsed, _) = split_tensor::Frame::parse(&frame)
             .with_context(|| format!("reading the frame {}", file.display()))?;
         let rung = parsed.header().rung;
-        if !codecs.contains_key(&rung) {
-            codecs.insert(rung, bank.open(usize::from(rung), &setup.device)?);
-        }
-        let activation = codecs[&rung]
+        let codec = match codecs.entry(rung) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => place.insert(bank.open(usize::from(rung), &setup.device)?),
+        };
+        let activation = codec
             .decode(&[frame])
             .with_context(|| format!("decoding {}", file.display()))?;
         let logits = split_bottleneck::Tail::forward(&setup.tail, activation);
@@ -214,11 +221,14 @@ fn frame_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let entries = std::fs::read_dir(path)
-                .with_context(|| format!("listing {}", path.display()))?;
+            let entries =
+                std::fs::read_dir(path).with_context(|| format!("listing {}", path.display()))?;
             for entry in entries {
                 let file = entry?.path();
-                if file.extension().is_some_and(|extension| extension == "frame") {
+                if file
+                    .extension()
+                    .is_some_and(|extension| extension == "frame")
+                {
                     files.push(file);
                 }
             }

@@ -77,9 +77,7 @@ fn draw(document: &Document, svg: &mut String) -> Result<(), Box<dyn std::error:
         chart
             .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?
             .label(label)
-            .legend(move |(x, y)| {
-                PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
-            });
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
         chart.draw_series(
             points
                 .iter()

@@ -1,8 +1,8 @@
 //! Measuring a bank and showing the result.
 
 use anyhow::{Context, Result};
-use split_backbone::{CutProfile, Part, Pictures, Profile, rivals};
 use split_backbone::rivals::PictureCodec;
+use split_backbone::{CutProfile, Part, Pictures, Profile, rivals};
 use split_bottleneck::{Bank, Evaluation, Measured, RungCodec, evaluate};
 
 use crate::record::{Backbone, Data, Document, Row, command_line, git_state};
@@ -181,7 +181,11 @@ fn rung_row(
         epochs: Some(one.epochs),
         train_s: Some(one.seconds.round()),
         estimated_bytes: Some(evaluation.mean_estimated_bytes()),
-        ..with_bytes(base, evaluation.mean_bytes(), evaluation.mean_payload_bytes())
+        ..with_bytes(
+            base,
+            evaluation.mean_bytes(),
+            evaluation.mean_payload_bytes(),
+        )
     })
 }
 
@@ -198,9 +202,16 @@ fn add_rivals(
         edge_params: document.backbone.params,
         ..base.clone()
     };
-    let lossy = [PictureCodec::WebP, PictureCodec::Jpeg420, PictureCodec::Jpeg444];
+    let lossy = [
+        PictureCodec::WebP,
+        PictureCodec::Jpeg420,
+        PictureCodec::Jpeg444,
+    ];
     let lossless = [PictureCodec::WebPLossless, PictureCodec::Png];
-    let bar = bar(lossy.len() * QUALITIES.len() + lossless.len(), "picture codecs");
+    let bar = bar(
+        lossy.len() * QUALITIES.len() + lossless.len(),
+        "picture codecs",
+    );
     for (codec, quality) in lossy
         .iter()
         .flat_map(|codec| QUALITIES.map(|quality| (*codec, Some(quality))))

@@ -7,8 +7,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 use clap::Args;
 use split_backbone::{
-    DataSource, Framing, LoadOptions, Part, Pictures, Preprocess, ResNet, ResNetConfig,
-    ResNetHead, ResNetTail, SplitPoint, cut, embedded,
+    DataSource, Framing, LoadOptions, Part, Pictures, Preprocess, ResNet, ResNetConfig, ResNetHead,
+    ResNetTail, SplitPoint, cut, embedded,
 };
 use split_bottleneck::{ActivationCache, BackboneNote};
 
@@ -171,7 +171,12 @@ impl Setup {
             let input = if flip { input.flip([3]) } else { input };
             (input, labels[range].to_vec())
         });
-        Ok(ActivationCache::build(&self.head, &self.tail, batches, CACHE_BYTES)?)
+        Ok(ActivationCache::build(
+            &self.head,
+            &self.tail,
+            batches,
+            CACHE_BYTES,
+        )?)
     }
 
     /// Classes that the whole backbone gives to pictures.

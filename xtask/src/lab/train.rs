@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use split_backbone::Part;
 use split_bottleneck::{
-    ActivationCache, ActivationShape, Bank, ClassifierDistortion, Objective, Rung, TrainConfig,
-    Training, UnitConfig, WarmStart,
+    ActivationCache, ActivationShape, Bank, ClassifierDistortion, Objective, Rung, StepReport,
+    TrainConfig, Training, UnitConfig, WarmStart,
 };
 
 use crate::files::{folder, read, write_whole};
@@ -127,7 +127,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     check_folder(args, &out)?;
     let setup = args.setup.open()?;
     let pictures = setup.pictures(Part::Train)?;
-    let bar = bar(pictures.len() * if args.no_flips { 1 } else { 2 }, "activations");
+    let bar = bar(
+        pictures.len() * if args.no_flips { 1 } else { 2 },
+        "activations",
+    );
     let cache = setup.cache(&pictures, !args.no_flips, |n| bar.inc(count(n)))?;
     bar.finish_and_clear();
     let stop = stop_flag()?;
@@ -175,7 +178,10 @@ fn check_folder(args: &TrainArgs, out: &Path) -> Result<()> {
     text.retain(|c| c != '\r');
     if args.resume {
         let old = String::from_utf8(read(&path).with_context(|| {
-            format!("--resume needs a run in {}; leave --resume out to start one", out.display())
+            format!(
+                "--resume needs a run in {}; leave --resume out to start one",
+                out.display()
+            )
         })?)?;
         if old != text {
             bail!(
@@ -264,9 +270,9 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
 
 fn default_targets(args: &TrainArgs) -> Vec<f64> {
     if args.setup.is_embedded() {
-        vec![400.0, 250.0, 150.0, 90.0]
+        vec![300.0, 200.0, 120.0, 80.0]
     } else {
-        vec![360.0, 280.0, 220.0, 170.0, 120.0]
+        vec![310.0, 200.0, 125.0, 80.0, 45.0]
     }
 }
 
@@ -297,22 +303,13 @@ fn train_rung(
     let mut saved = now();
     while !training.is_done() {
         let report = training.advance(cache, &distortion).with_context(|| {
-            format!("training {}; its last checkpoint is {}", plan.name, file.display())
+            format!(
+                "training {}; its last checkpoint is {}",
+                plan.name,
+                file.display()
+            )
         })?;
-        bar.set_position(count(report.step));
-        if report.step % 10 == 0 {
-            let message = format!(
-                "distortion {:.4} bytes {:.0} lambda {:.2e}",
-                report.distortion,
-                report.bits / 8.0 + FRAME_OVERHEAD_BYTES,
-                report.lambda
-            );
-            // Without a terminal there is no bar: a log gets a line now and then.
-            if bar.is_hidden() && report.step % 100 == 0 {
-                eprintln!("{} step {}/{}: {message}", plan.name, report.step, report.steps);
-            }
-            bar.set_message(message);
-        }
+        show(&bar, &plan.name, &report);
         let stopping = stop.load(Ordering::Relaxed);
         if stopping || saved.elapsed() > CHECKPOINT_EVERY {
             write_whole(file, &training.to_checkpoint()?)?;
@@ -345,6 +342,24 @@ fn train_rung(
         seconds: started.elapsed().as_secs_f64(),
     };
     Ok((trained, training.weights()))
+}
+
+/// Moves the bar; without a terminal there is none, and a log gets a line now and then.
+fn show(bar: &ProgressBar, name: &str, report: &StepReport) {
+    bar.set_position(count(report.step));
+    if !report.step.is_multiple_of(10) {
+        return;
+    }
+    let message = format!(
+        "distortion {:.4} bytes {:.0} lambda {:.2e}",
+        report.distortion,
+        report.bits / 8.0 + FRAME_OVERHEAD_BYTES,
+        report.lambda
+    );
+    if bar.is_hidden() && report.step.is_multiple_of(100) {
+        eprintln!("{name} step {}/{}: {message}", report.step, report.steps);
+    }
+    bar.set_message(message);
 }
 
 /// Sets a flag on Ctrl-C; a second Ctrl-C ends at once.

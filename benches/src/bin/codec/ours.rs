@@ -13,10 +13,10 @@ pub(crate) fn coders(source: &Source) -> Result<Vec<Box<dyn Coder>>> {
     let table = FreqTable::from_weights(-source.limit, &source.probabilities, 1e-5)?;
     let set = TableSet::shared(table);
     let lanes: &[usize] = match source.symbols {
-        ..512 => &[1, 2, 4],
-        ..2048 => &[1, 4, 8],
-        ..8192 => &[1, 4, 8, 16],
-        ..65536 => &[2, 8, 32, 64],
+        0..512 => &[1, 2, 4],
+        512..2048 => &[1, 4, 8],
+        2048..8192 => &[1, 4, 8, 16],
+        8192..65536 => &[2, 8, 32, 64],
         _ => &[8, 32, 64],
     };
     let mut coders: Vec<Box<dyn Coder>> = Vec::new();

@@ -423,6 +423,7 @@ fn build_antlers(model: &mut Model, head: Vec3, r: f32, bone: usize, draw: &mut 
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one figure, part after part")]
 pub(super) fn bird(draw: &mut Draw) -> Model {
     let mut model = Model::default();
     let mut plumage = coat(draw);

@@ -202,6 +202,7 @@ pub(super) fn truck(draw: &mut Draw) -> Model {
     model
 }
 
+#[expect(clippy::too_many_lines, reason = "one figure, part after part")]
 pub(super) fn chair(draw: &mut Draw) -> Model {
     let mut model = Model::default();
     let (frame, cloth) = (finish(draw), finish(draw));

@@ -10,9 +10,8 @@ pub(super) fn jpeg_payload(file: &[u8]) -> Result<usize, usize> {
     }
     let (mut at, mut payload) = (2, 0);
     loop {
-        let marker = match file.get(at..at + 2) {
-            Some(&[0xff, marker]) => marker,
-            _ => return Err(at),
+        let Some(&[0xff, marker]) = file.get(at..at + 2) else {
+            return Err(at);
         };
         if marker == 0xd9 {
             return Ok(payload);

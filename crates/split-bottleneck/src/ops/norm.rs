@@ -17,7 +17,7 @@ pub(crate) struct Maps {
 
 impl Maps {
     /// One channel of all images, in order.
-    fn of<'a>(self, values: &'a [f32], channel: usize) -> impl Iterator<Item = &'a [f32]> {
+    fn of(self, values: &[f32], channel: usize) -> impl Iterator<Item = &[f32]> {
         let maps = values.chunks_exact(self.points);
         maps.skip(channel).step_by(self.channels)
     }

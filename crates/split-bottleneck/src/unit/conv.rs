@@ -53,12 +53,7 @@ struct ResidualBlock {
 }
 
 impl ConvDecoder {
-    pub(super) fn init(
-        config: &UnitConfig,
-        hidden: usize,
-        blocks: usize,
-        device: &Device,
-    ) -> Self {
+    pub(super) fn init(config: &UnitConfig, hidden: usize, blocks: usize, device: &Device) -> Self {
         let stride = config.stride;
         let up = config.activation.channels * stride * stride;
         Self {

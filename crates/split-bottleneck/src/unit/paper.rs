@@ -27,7 +27,9 @@ impl PaperEncoder {
             conv2_2: Conv2dConfig::new([channels, channels], [3, 3])
                 .with_stride([config.stride, config.stride])
                 .with_groups(channels)
-                .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+                .with_padding(PaddingConfig2d::Explicit(
+                    padding, padding, padding, padding,
+                ))
                 .with_bias(false)
                 .init(device),
             bn2_1: BatchNormConfig::new(channels).init(device),

@@ -1,5 +1,6 @@
 //! A small frozen network on made-up activations, shared by the tests.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -10,13 +11,13 @@ use split_bottleneck::{
     ActivationCache, ClassifierDistortion, Head, Objective, Tail, TrainConfig, Training, redraw,
 };
 
-pub const CHANNELS: usize = 6;
-pub const SIDE: usize = 8;
-pub const CLASSES: usize = 4;
+pub(crate) const CHANNELS: usize = 6;
+pub(crate) const SIDE: usize = 8;
+pub(crate) const CLASSES: usize = 4;
 
 /// Gives its input back: the made-up pictures are activations already.
 #[derive(Debug)]
-pub struct Identity;
+pub(crate) struct Identity;
 
 impl Head for Identity {
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
@@ -26,12 +27,12 @@ impl Head for Identity {
 
 /// Mean over the picture and a linear layer.
 #[derive(Module, Debug)]
-pub struct ToyTail {
+pub(crate) struct ToyTail {
     linear: Linear,
 }
 
 impl ToyTail {
-    pub fn new(device: &Device) -> Self {
+    pub(crate) fn new(device: &Device) -> Self {
         let linear = LinearConfig::new(CHANNELS, CLASSES).init(device);
         redraw(Self { linear }, &mut Pcg64::seed_from_u64(7))
     }
@@ -51,7 +52,7 @@ impl Tail for ToyTail {
 }
 
 /// Rectified, smooth activations whose channels tell the class.
-pub fn cache(pictures: usize, device: &Device) -> ActivationCache {
+pub(crate) fn cache(pictures: usize, device: &Device) -> ActivationCache {
     let mut rng = Pcg64::seed_from_u64(11);
     let mut draw = || f32::from(u16::try_from(rng.next_u32() >> 16).unwrap()) / 65_536.0;
     let mut values = Vec::new();
@@ -75,7 +76,7 @@ pub fn cache(pictures: usize, device: &Device) -> ActivationCache {
     ActivationCache::build(&Identity, &ToyTail::new(device), [(input, labels)], 1 << 26).unwrap()
 }
 
-pub fn config(steps: usize, objective: Objective) -> TrainConfig {
+pub(crate) fn config(steps: usize, objective: Objective) -> TrainConfig {
     TrainConfig {
         steps,
         warmup_steps: steps / 4,
@@ -87,11 +88,16 @@ pub fn config(steps: usize, objective: Objective) -> TrainConfig {
     }
 }
 
-pub fn distortion(device: &Device) -> ClassifierDistortion<ToyTail> {
+pub(crate) fn distortion(device: &Device) -> ClassifierDistortion<ToyTail> {
     ClassifierDistortion::unsupervised(ToyTail::new(device))
 }
 
-pub fn run(training: &mut Training, cache: &ActivationCache, steps: usize, device: &Device) -> f64 {
+pub(crate) fn run(
+    training: &mut Training,
+    cache: &ActivationCache,
+    steps: usize,
+    device: &Device,
+) -> f64 {
     let distortion = distortion(device);
     let mut last = f64::NAN;
     for _ in 0..steps {
