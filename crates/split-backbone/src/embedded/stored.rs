@@ -86,8 +86,8 @@ pub fn read_backbone(bytes: &[u8], device: &Device) -> Result<ResNet, EmbeddedEr
     Ok(network)
 }
 
-/// A network as safetensors, equal bytes for equal weights: convolutions and classifier in half precision, batch norms in
-/// single (their variances underflow in half).
+/// A network as safetensors, equal bytes for equal weights: convolutions and classifier in half
+/// precision, batch norms in single (their variances underflow in half).
 ///
 /// # Errors
 ///
