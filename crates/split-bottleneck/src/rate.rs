@@ -66,7 +66,7 @@ impl RateModel {
 
     /// Bits of each picture under the density, shape `[n]`, differentiable.
     ///
-    /// Train on latents divided by the step plus uniform noise of -0.5..0.5 (Balle 2018): on
+    /// Train on latents divided by the step plus uniform noise of -0.5..0.5 (Ballé 2018): on
     /// rounded values the gradient jumps at rounding borders, and channels that should fall
     /// silent settle right on a border instead, where they chatter between two symbols.
     ///

@@ -1,0 +1,139 @@
+//! Frames written on one backend are finished on any other: `cargo test -p xtask --features ndarray,wgpu`.
+
+#[cfg(test)]
+mod frames {
+    use burn::module::Module;
+    use burn::tensor::{Device, Tensor};
+    use split_backbone::embedded::{self, EmbeddedSplit};
+    use split_backbone::{ResNetHead, ResNetTail, cut};
+    use split_bottleneck::{
+        ActivationCache, BackboneNote, Bank, ClassifierDistortion, Head, Objective, Rung, Tail,
+        TrainConfig, Training, UnitConfig,
+    };
+
+    const PICTURES: usize = 16;
+    const TOLERANCE: f32 = 1e-3;
+
+    /// The backends of this build that answer here; the others are named.
+    fn devices() -> Vec<(&'static str, Device)> {
+        #[cfg_attr(
+            not(any(feature = "ndarray", feature = "wgpu")),
+            expect(unused_mut, reason = "only other backends are added")
+        )]
+        let mut devices = vec![("flex", Device::flex())];
+        #[cfg(feature = "ndarray")]
+        devices.push(("ndarray", Device::ndarray()));
+        #[cfg(not(feature = "ndarray"))]
+        eprintln!("skipped: ndarray is not in this build (feature ndarray)");
+        #[cfg(feature = "wgpu")]
+        {
+            let answers = || {
+                let device = Device::wgpu(Default::default());
+                let one: f32 = Tensor::<1>::ones([1], &device).into_scalar();
+                (one == 1.0).then_some(device)
+            };
+            match std::panic::catch_unwind(answers) {
+                Ok(Some(device)) => devices.push(("wgpu", device)),
+                _ => eprintln!("skipped: no Vulkan driver answers wgpu"),
+            }
+        }
+        #[cfg(not(feature = "wgpu"))]
+        eprintln!("skipped: wgpu is not in this build (feature wgpu)");
+        devices
+    }
+
+    fn parts(device: &Device) -> (ResNetHead, ResNetTail) {
+        let network = embedded::backbone(device)
+            .unwrap()
+            .fold_batch_norm()
+            .valid();
+        cut(&network, "layer2".parse().unwrap()).unwrap()
+    }
+
+    fn input(device: &Device) -> Tensor<4> {
+        let pictures = embedded::pictures(EmbeddedSplit::Test, PICTURES).unwrap();
+        embedded::PREPROCESS.input(&pictures, 0..PICTURES, device)
+    }
+
+    /// A bank of both layouts after a few steps on flex.
+    fn bank() -> Bank {
+        let plain = Device::flex();
+        let device = plain.clone().autodiff();
+        let (head, tail) = parts(&plain);
+        let labels = vec![0; PICTURES];
+        let cache =
+            ActivationCache::build(&head, &tail, [(input(&plain), labels)], 1 << 28).unwrap();
+        let settings = TrainConfig {
+            steps: 4,
+            warmup_steps: 2,
+            batch_size: 8,
+            learning_rate: 1e-3,
+            rate_learning_rate: 1e-2,
+            objective: Objective::Lambda(0.1),
+            seed: 3,
+        };
+        let rungs = [
+            UnitConfig::paper(cache.shape(), 8, 2, 0.25),
+            UnitConfig::conv(cache.shape(), 8, 2, 0.25),
+        ]
+        .map(|unit| {
+            let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+            let loss = ClassifierDistortion::unsupervised(tail.clone().train());
+            while !training.is_done() {
+                training.advance(&cache, &loss).unwrap();
+            }
+            Rung::from_training("short", "unit", &unit, &training, &cache, PICTURES, &plain)
+                .unwrap()
+        });
+        let note = BackboneNote {
+            name: "embedded".to_owned(),
+            split: "layer2".to_owned(),
+            weights_sha256: embedded::BACKBONE_SHA256.to_owned(),
+        };
+        Bank::new(note, rungs.into()).unwrap()
+    }
+
+    fn rows(logits: Tensor<2>) -> Vec<f32> {
+        logits.into_data().try_to_vec::<f32>().unwrap()
+    }
+
+    #[test]
+    fn written_on_one_backend_finish_the_same_on_every_other() {
+        let (bank, devices) = (bank(), devices());
+        for rung in 0..bank.rungs().len() {
+            for (writer, written_on) in &devices {
+                let frames = bank
+                    .open(rung, written_on)
+                    .unwrap()
+                    .encode(parts(written_on).0.forward(input(written_on)))
+                    .unwrap();
+                let mut reference: Option<Vec<f32>> = None;
+                for (reader, read_on) in &devices {
+                    let restored = bank.open(rung, read_on).unwrap().decode(&frames).unwrap();
+                    let logits = parts(read_on).1.forward(restored);
+                    let classes = split_backbone::top1(logits.clone());
+                    let logits = rows(logits);
+                    let reference = reference.get_or_insert_with(|| logits.clone());
+                    let furthest = logits
+                        .iter()
+                        .zip(reference.iter())
+                        .map(|(a, b)| (a - b).abs())
+                        .fold(0.0, f32::max);
+                    assert!(
+                        furthest < TOLERANCE,
+                        "rung {rung}, written on {writer}, read on {reader}: {furthest}"
+                    );
+                    let width = reference.len() / PICTURES;
+                    let expected: Vec<usize> = reference
+                        .chunks(width)
+                        .map(|row| {
+                            let best = row.iter().copied().fold(f32::MIN, f32::max);
+                            row.iter().position(|value| *value == best).unwrap()
+                        })
+                        .collect();
+                    assert_eq!(classes, expected, "written on {writer}, read on {reader}");
+                }
+            }
+        }
+    }
+}
