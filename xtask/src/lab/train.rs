@@ -31,7 +31,7 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum UnitKind {
-    /// The paper's released layout, trained on labels (`paper-unit`).
+    /// The paper's released layout, trained on labels and the unsplit logits (`paper-unit`).
     Paper,
     /// Two convolutions and a residual decoder, trained on the unsplit logits (`unit`).
     Conv,
