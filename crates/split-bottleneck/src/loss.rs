@@ -23,16 +23,14 @@ pub struct ClassifierDistortion<T> {
 }
 
 impl<T: Tail<Output = Tensor<2>> + Module> ClassifierDistortion<T> {
-    /// Cross-entropy with the labels (the paper's supervised task loss), helped by the
-    /// unsplit logits: a pretrained network is nearly always right on its training pictures,
-    /// so labels alone say little.
+    /// Cross-entropy with the labels alone: the paper's supervised task loss.
     pub fn supervised(tail: T) -> Self {
         Self {
             tail: tail.freeze(),
             labels: 1.0,
-            distillation: 0.5,
-            temperature: 2.0,
-            activation: 0.3,
+            distillation: 0.0,
+            temperature: 1.0,
+            activation: 0.0,
         }
     }
 

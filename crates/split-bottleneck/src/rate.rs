@@ -1,8 +1,12 @@
+use std::collections::BTreeMap;
+
 use burn::module::{Module, Param};
-use burn::tensor::activation::{sigmoid, softmax};
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use split_tensor::{FreqTable, Symbols, TableError, TableSet};
 
+use crate::cache::floats;
+use crate::ops::{LogisticMixture, mixture_nats};
 use crate::state::{module_state, usize_to_f32};
 
 /// Logistic components of each channel's density.
@@ -77,35 +81,50 @@ impl RateModel {
     ///
     /// - `symbols`: `[n, channels, height, width]`, in units of the step
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "there is at least one component")]
     pub fn bits(&self, symbols: Tensor<4>) -> Tensor<1> {
         let [n, channels, height, width] = symbols.dims();
         let x = symbols.reshape([n, channels, height * width]);
-        let weights = softmax(self.weights.val(), 0);
-        let inverse_scales = self.log_scales.val().neg().exp();
-        let locations = self.locations.val();
-        let mut probability: Option<Tensor<3>> = None;
-        for component in 0..COMPONENTS {
-            let of = |parameter: &Tensor<2>| {
-                parameter
-                    .clone()
-                    .slice([component..component + 1, 0..channels])
-                    .reshape([1, channels, 1])
-            };
-            let centred = x.clone() - of(&locations);
-            let inverse = of(&inverse_scales);
-            let upper = sigmoid(centred.clone().add_scalar(0.5) * inverse.clone());
-            let lower = sigmoid(centred.sub_scalar(0.5) * inverse);
-            let mass = (upper - lower) * of(&weights);
-            probability = Some(match probability {
-                None => mass,
-                Some(sum) => sum + mass,
-            });
+        let mixture = LogisticMixture {
+            weights: softmax(self.weights.val(), 0),
+            locations: self.locations.val(),
+            inverse_scales: self.log_scales.val().neg().exp(),
+        };
+        mixture_nats(x, mixture, FLOOR).div_scalar(std::f32::consts::LN_2)
+    }
+
+    /// Mean bits of a picture's symbols under the density: what the coder will spend, but for
+    /// counted tables and contexts. Not differentiable; computed on the host.
+    ///
+    /// Unlike [`bits`](Self::bits) this takes rounded symbols, and zero takes the lower tail of a
+    /// rectified latent, as in the tables.
+    ///
+    /// # Shapes
+    ///
+    /// - `symbols`: `[n, channels, height, width]`, whole numbers
+    #[must_use]
+    pub fn symbol_bits(&self, symbols: Tensor<4>) -> f64 {
+        let [n, channels, height, width] = symbols.dims();
+        let densities = self.densities();
+        let mut counts: Vec<BTreeMap<i32, f64>> = vec![BTreeMap::new(); channels];
+        for (index, map) in floats(symbols)
+            .chunks_exact((height * width).max(1))
+            .enumerate()
+        {
+            for symbol in map {
+                *counts[index % channels].entry(whole(*symbol)).or_default() += 1.0;
+            }
         }
-        let probability = probability.expect("at least one component");
-        let nats = probability.clamp_min(0.0).add_scalar(FLOOR).log().neg();
-        let bits = nats.div_scalar(std::f32::consts::LN_2);
-        bits.sum_dim(2).sum_dim(1).reshape([n])
+        let bits: f64 = counts
+            .iter()
+            .zip(&densities)
+            .flat_map(|(counts, density)| {
+                counts.iter().map(|(symbol, count)| {
+                    let probability = density.probability(*symbol) + f64::from(FLOOR);
+                    -probability.log2() * count
+                })
+            })
+            .sum();
+        bits / f64::from(usize_to_f32(n.max(1)))
     }
 
     /// Integer tables, one for each channel: counted training symbols, with the learned
@@ -206,6 +225,14 @@ impl Density {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the cast saturates, and symbols are whole numbers far below that"
+)]
+fn whole(symbol: f32) -> i32 {
+    symbol as i32
+}
+
 fn logistic(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
@@ -271,4 +298,40 @@ pub(crate) fn channel_moments(values: &[f32], channels: usize, plane: usize) -> 
 )]
 fn to_f32(value: f64) -> f32 {
     value as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_symbols_are_the_densitys_code_lengths() {
+        let device = Device::flex();
+        for rectified in [false, true] {
+            let moments = [(0.4, 0.8), (2.0, 3.0)];
+            let rate = RateModel::with_moments(&moments, rectified, &device);
+            let values = [0.0_f32, 1.0, 0.0, 2.0, 1.0, 0.0, 3.0, 1.0];
+            let symbols =
+                Tensor::from_data(TensorData::new(values.to_vec(), [2, 2, 1, 2]), &device);
+            let densities = rate.densities();
+            let expected: f64 = values
+                .iter()
+                .enumerate()
+                .map(|(index, symbol)| -densities[index / 2 % 2].probability(whole(*symbol)).log2())
+                .sum();
+            let found = rate.symbol_bits(symbols);
+            assert!((found - expected / 2.0).abs() < 1e-3, "{found}");
+        }
+    }
+
+    #[test]
+    fn zero_takes_the_lower_tail_of_a_rectified_latent() {
+        let device = Device::flex();
+        let silent = Tensor::<4>::zeros([1, 1, 4, 4], &device);
+        let of = |rectified| {
+            RateModel::with_moments(&[(-3.0, 0.5)], rectified, &device).symbol_bits(silent.clone())
+        };
+        assert!(of(true) < 1.0, "{}", of(true));
+        assert!(of(false) > 50.0, "{}", of(false));
+    }
 }

@@ -83,7 +83,7 @@ pub struct StepReport {
     pub steps: usize,
     /// Distortion of the batch, or the activation's relative error while warming up.
     pub distortion: f64,
-    /// Estimated payload bits of a picture, running mean.
+    /// Estimated payload bits of a picture's rounded symbols, running mean.
     pub bits: f64,
     /// Price of a kilobit.
     pub lambda: f64,
@@ -236,6 +236,7 @@ impl Training {
         let latent = latent.div_scalar(step_size);
         let noisy = latent.clone() + self.noise(latent.dims());
         let symbols = straight_through_round(latent);
+        let bits = self.rate.symbol_bits(symbols.clone().detach());
         let restored = self.unit.decoder.forward(symbols.mul_scalar(step_size));
         let lost = if warming {
             relative_error(restored, batch.activation.clone())
@@ -248,10 +249,9 @@ impl Training {
         } else {
             self.log_lambda.exp()
         };
-        let loss = lost.clone() + kilobits.clone().mul_scalar(lambda);
-        let values = [lost, kilobits, loss.clone()]
-            .map(|scalar| f64::from(scalar.detach().into_scalar::<f32>()));
-        let [lost, kilobits, total] = values;
+        let loss = lost.clone() + kilobits.mul_scalar(lambda);
+        let [lost, total] =
+            [lost, loss.clone()].map(|scalar| f64::from(scalar.detach().into_scalar::<f32>()));
         if !total.is_finite() {
             return Err(TrainError::NotFinite {
                 step: self.step,
@@ -260,7 +260,7 @@ impl Training {
             });
         }
         self.update(loss);
-        self.follow_rate(kilobits * 1000.0, warming);
+        self.follow_rate(bits, warming);
         self.step += 1;
         Ok(StepReport {
             step: self.step,
@@ -338,7 +338,8 @@ impl Training {
     }
 
     /// Keeps the running mean of the rate and, for a target, raises the price while a picture
-    /// takes more bits than asked for and lowers it otherwise.
+    /// takes more bits than asked for and lowers it otherwise. The rate here is that of rounded
+    /// symbols: the noisy one, which the gradient needs, lies far above it where most are zero.
     fn follow_rate(&mut self, bits: f64, warming: bool) {
         self.mean_bits = if self.step == 0 {
             bits

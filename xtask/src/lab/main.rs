@@ -1,6 +1,8 @@
 //! The part of `cargo xtask` that needs a tensor library: wires crates to files and backends.
 #![expect(clippy::print_stdout, reason = "a program that prints its results")]
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -42,8 +44,19 @@ enum Command {
     TrainBackbone(backbone::BackboneArgs),
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    // Without a backtrace: what goes wrong here is for the person to mend, not for us.
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Encode(args) => eval::encode(&args),

@@ -31,17 +31,36 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum UnitKind {
-    /// The paper's released layout, trained on labels and the unsplit logits (`paper-unit`).
+    /// The paper's released layout, trained on labels (`paper-unit`).
     Paper,
     /// Two convolutions and a residual decoder, trained on the unsplit logits (`unit`).
     Conv,
 }
 
+/// What the task part of the distortion compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Loss {
+    /// Cross-entropy with the labels.
+    Labels,
+    /// Divergence to the unsplit logits, and a share of the activation's error: no labels.
+    Logits,
+}
+
 impl UnitKind {
-    fn record_kind(self) -> &'static str {
+    /// Kind of the rows; the paper's layout is `paper-unit` only when trained as the paper does.
+    fn record_kind(self, loss: Loss) -> &'static str {
+        match (self, loss) {
+            (Self::Paper, Loss::Labels) => "paper-unit",
+            (Self::Paper, Loss::Logits) => "unsupervised",
+            (Self::Conv, _) => "unit",
+        }
+    }
+
+    fn default_loss(self) -> Loss {
         match self {
-            Self::Paper => "paper-unit",
-            Self::Conv => "unit",
+            Self::Paper => Loss::Labels,
+            Self::Conv => Loss::Logits,
         }
     }
 }
@@ -54,6 +73,9 @@ pub(crate) struct TrainArgs {
     /// Layouts to train, each at all rates.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "conv,paper")]
     pub(crate) units: Vec<UnitKind>,
+    /// What they are trained on [default: labels for the paper's layout, logits for the other].
+    #[arg(long, value_enum)]
+    pub(crate) loss: Option<Loss>,
     /// Frame sizes to aim at, in bytes, highest first; lambda is found by dual ascent.
     #[arg(long, value_delimiter = ',')]
     pub(crate) target_bytes: Vec<f64>,
@@ -107,7 +129,8 @@ pub(crate) struct TrainArgs {
 
 /// One rung to train.
 struct Plan {
-    kind: UnitKind,
+    loss: Loss,
+    kind: &'static str,
     name: String,
     unit: UnitConfig,
     train: TrainConfig,
@@ -233,6 +256,8 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
     };
     let mut plans = Vec::new();
     for kind in &args.units {
+        let loss = args.loss.unwrap_or(kind.default_loss());
+        let record_kind = kind.record_kind(loss);
         let latent = args.latent_channels.unwrap_or(match kind {
             UnitKind::Paper => shape.channels.div_ceil(2),
             UnitKind::Conv => (3 * shape.channels).div_ceil(4),
@@ -248,8 +273,9 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
         for (index, objective) in objectives.iter().enumerate() {
             let first = index == 0;
             plans.push(Plan {
-                kind: *kind,
-                name: format!("{}-{}", kind.record_kind(), index + 1),
+                loss,
+                kind: record_kind,
+                name: format!("{record_kind}-{}", index + 1),
                 unit: unit.clone(),
                 first,
                 train: TrainConfig {
@@ -293,9 +319,9 @@ fn train_rung(
         Training::start(&plan.unit, &plan.train, warm, cache, &device)?
     };
     let tail = setup.tail.clone().train();
-    let distortion = match plan.kind {
-        UnitKind::Paper => ClassifierDistortion::supervised(tail),
-        UnitKind::Conv => ClassifierDistortion::unsupervised(tail),
+    let distortion = match plan.loss {
+        Loss::Labels => ClassifierDistortion::supervised(tail),
+        Loss::Logits => ClassifierDistortion::unsupervised(tail),
     };
     let bar = bar(plan.train.steps, &plan.name);
     bar.set_position(count(training.step_count()));
@@ -328,7 +354,7 @@ fn train_rung(
     bar.finish_and_clear();
     let rung = Rung::from_training(
         &plan.name,
-        plan.kind.record_kind(),
+        plan.kind,
         &plan.unit,
         &training,
         cache,

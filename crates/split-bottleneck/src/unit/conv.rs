@@ -1,11 +1,10 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::UnitConfig;
-use crate::ops::conv2d;
+use crate::ops::{batch_norm, batch_norm_relu, conv2d};
 
 /// Two 3x3 convolutions; the last has no activation, so symbols are signed.
 #[derive(Module, Debug)]
@@ -27,8 +26,8 @@ impl ConvEncoder {
     }
 
     pub(super) fn forward(&self, activation: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.bn1.forward(convolve(&self.conv1, activation, 1)));
-        self.bn2.forward(convolve(&self.conv2, x, 1))
+        let x = batch_norm_relu(&self.bn1, convolve(&self.conv1, activation, 1), None);
+        batch_norm(&self.bn2, convolve(&self.conv2, x, 1))
     }
 }
 
@@ -71,12 +70,13 @@ impl ConvDecoder {
     }
 
     pub(super) fn forward(&self, latent: Tensor<4>) -> Tensor<4> {
-        let mut x = relu(self.bn1.forward(convolve(&self.conv1, latent, 1)));
+        let mut x = batch_norm_relu(&self.bn1, convolve(&self.conv1, latent, 1), None);
         for block in &self.blocks {
             x = block.forward(x);
         }
-        let x = self.bn_up.forward(convolve(&self.up, x, 0));
-        relu(pixel_shuffle(x, self.stride))
+        // The shuffle only moves values, so the ReLU may come before it.
+        let x = batch_norm_relu(&self.bn_up, convolve(&self.up, x, 0), None);
+        pixel_shuffle(x, self.stride)
     }
 }
 
@@ -91,8 +91,8 @@ impl ResidualBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = relu(self.bn1.forward(convolve(&self.conv1, x.clone(), 1)));
-        relu(self.bn2.forward(convolve(&self.conv2, y, 1)) + x)
+        let y = batch_norm_relu(&self.bn1, convolve(&self.conv1, x.clone(), 1), None);
+        batch_norm_relu(&self.bn2, convolve(&self.conv2, y, 1), Some(x))
     }
 }
 

@@ -1,12 +1,11 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::UnitConfig;
 use super::conv::convolve;
-use crate::ops::{ConvTransposeSpec, conv_transpose2d};
+use crate::ops::{ConvTransposeSpec, batch_norm_relu, conv_transpose2d};
 
 /// Device side as released (arXiv 2208.11596; field names are those of the checkpoints).
 #[derive(Module, Debug)]
@@ -43,8 +42,8 @@ impl PaperEncoder {
 
     pub(super) fn forward(&self, activation: Tensor<4>) -> Tensor<4> {
         let x = convolve(&self.conv2_2, activation, self.padding);
-        let x = relu(self.bn2_1.forward(x));
-        relu(self.bn3_1.forward(convolve(&self.conv2_3, x, 0)))
+        let x = batch_norm_relu(&self.bn2_1, x, None);
+        batch_norm_relu(&self.bn3_1, convolve(&self.conv2_3, x, 0), None)
     }
 }
 
@@ -83,8 +82,8 @@ impl PaperDecoder {
     }
 
     pub(super) fn forward(&self, latent: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.bn4_1.forward(transpose(&self.conv2_4, latent)));
-        relu(self.bn5_1.forward(transpose(&self.conv2_5, x)))
+        let x = batch_norm_relu(&self.bn4_1, transpose(&self.conv2_4, latent), None);
+        batch_norm_relu(&self.bn5_1, transpose(&self.conv2_5, x), None)
     }
 }
 
