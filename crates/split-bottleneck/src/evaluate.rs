@@ -19,6 +19,8 @@ pub struct Evaluation {
     pub payload_bytes: Vec<usize>,
     /// Cross-entropy of each picture's symbols under the integer tables, in bits.
     pub estimated_bits: Vec<f64>,
+    /// Bits that ending the coder costs a picture on average, as the coder states them.
+    pub flush_bits: f64,
     /// Class given to each picture after decoding its frame.
     pub predictions: Vec<i32>,
     /// Logits of each picture, one row a picture.
@@ -71,6 +73,7 @@ pub fn evaluate(
         frame_bytes: Vec::with_capacity(cache.len()),
         payload_bytes: Vec::with_capacity(cache.len()),
         estimated_bits: Vec::with_capacity(cache.len()),
+        flush_bits: rung.codec().tables().flush_bits(rung.codec().shape()),
         predictions: Vec::with_capacity(cache.len()),
         logits: Vec::with_capacity(cache.len()),
         correct: 0,
