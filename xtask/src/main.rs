@@ -75,9 +75,9 @@ struct LabArgs {
 
 #[derive(Args, Debug)]
 struct CiArgs {
-    /// Also build with ndarray and wgpu and run the tests of `lab` on them; needs a Vulkan driver
+    /// Leave out the build with ndarray and wgpu and the tests on them
     #[arg(long)]
-    backends: bool,
+    without_backends: bool,
 }
 
 #[derive(Args, Debug)]
@@ -117,7 +117,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => forward::lab("bench", args.rest),
         Command::Data(args) => forward::lab("data", args.rest),
         Command::TrainBackbone(args) => forward::lab("train-backbone", args.rest),
-        Command::Ci(args) => ci::run(&root, args.backends),
+        Command::Ci(args) => ci::run(&root, !args.without_backends),
         Command::Tidy => tidy::run(&root),
         Command::Test(args) => ci::test(&root, args.slow),
         Command::Report => report::write(&root),
