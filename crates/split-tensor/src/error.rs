@@ -84,6 +84,49 @@ pub enum QuantizerError {
         /// The largest value allowed.
         max: f32,
     },
+    /// An affine quantizer with too few or too many bits.
+    #[error("{found} bits; affine symbols have 2 to 8")]
+    BadBits {
+        /// Bits found.
+        found: u32,
+    },
+    /// Too few or too many levels, or levels and thresholds that do not rise.
+    #[error("{found} levels do not rise, or are not 2 to {allowed}")]
+    BadLevels {
+        /// Levels found.
+        found: usize,
+        /// The limit, [`crate::MAX_LEVELS`].
+        allowed: usize,
+    },
+    /// A range whose ends are not finite or not in order.
+    #[error("a range from {min} to {max}; its ends are finite and in order")]
+    BadRange {
+        /// Smaller end found.
+        min: f32,
+        /// Larger end found.
+        max: f32,
+    },
+    /// There is nothing to fit a quantizer to.
+    #[error("no values to fit a quantizer to")]
+    NoValues,
+    /// A value to fit a quantizer to is not finite.
+    #[error("value {found} among those to fit a quantizer to")]
+    BadValue {
+        /// The value found.
+        found: f32,
+    },
+    /// A quantizer of another scheme than the operation needs.
+    #[error("the quantizer has another scheme than {wanted}")]
+    WrongScheme {
+        /// The schemes that would do.
+        wanted: &'static str,
+    },
+    /// The serial form names a scheme that this version does not know.
+    #[error("quantizer scheme {found} is unknown")]
+    UnknownScheme {
+        /// The scheme found.
+        found: u8,
+    },
 }
 
 /// A latent that cannot be quantized, or symbols that cannot be restored.
@@ -123,6 +166,18 @@ pub enum QuantizeError {
         found: usize,
         /// Channels of the quantizer.
         allowed: usize,
+    },
+    /// A symbol that a clipping quantizer never gives.
+    #[error("symbol {found} at position {index} is outside {min}..={max}")]
+    SymbolOutOfRange {
+        /// Its position.
+        index: usize,
+        /// The symbol.
+        found: i32,
+        /// The smallest symbol of the quantizer.
+        min: i32,
+        /// The largest symbol of the quantizer.
+        max: i32,
     },
 }
 

@@ -54,10 +54,10 @@ pub use error::{DecodeError, EncodeError, QuantizeError, QuantizerError, ShapeEr
 pub use frame::{Frame, FrameHeader};
 pub use latent::{Latent, LatentShape};
 pub use limits::{
-    MAX_ALPHABET, MAX_CHANNELS, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, MAX_SYMBOL, MAX_SYMBOLS,
-    MAX_TABLES,
+    MAX_ALPHABET, MAX_CHANNELS, MAX_FRAME_BYTES, MAX_LEVELS, MAX_PAYLOAD_BYTES, MAX_SYMBOL,
+    MAX_SYMBOLS, MAX_TABLES,
 };
-pub use quantize::Quantizer;
+pub use quantize::{LevelFit, Quantizer, ValueRange};
 pub use reader::FrameReader;
 pub use simd::CoderPath;
 pub use symbols::Symbols;

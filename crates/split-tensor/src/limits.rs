@@ -12,6 +12,9 @@ pub const MAX_SYMBOL: i32 = 1 << 24;
 /// Most symbols that one table lists, the escape not counted.
 pub const MAX_ALPHABET: usize = 4095;
 
+/// Most levels of a quantizer that lists them.
+pub const MAX_LEVELS: usize = 256;
+
 /// Most tables in one set.
 pub const MAX_TABLES: usize = 1 << 12;
 
