@@ -276,12 +276,7 @@ impl Quantizer {
             if let Some((min, max)) = self.symbol_range() {
                 round::check_symbols(plane, (min, max), offset)?;
             }
-            match &self.scheme {
-                Scheme::Steps(steps) => steps.dequantize(channel, plane, out),
-                Scheme::DeadZone(zone) => zone.dequantize(channel, plane, out),
-                Scheme::Affine(affine) => affine.dequantize(channel, plane, out),
-                Scheme::Levels(levels) => levels.dequantize(plane, out),
-            }
+            self.restore_plane(channel, plane, out);
             round::check_values(plane, out, self.step_of(channel), offset)?;
         }
         Ok(())
@@ -306,6 +301,28 @@ impl Quantizer {
             Ok(quantizer)
         } else {
             Err(DecodeError::TrailingBytes { found: rest.len() })
+        }
+    }
+
+    /// What one symbol of a channel stands for; `None` where the scheme never gives it or the
+    /// value leaves the range of `f32`.
+    pub(crate) fn value_of(&self, channel: usize, symbol: i32) -> Option<f32> {
+        let range = self.symbol_range();
+        if range.is_some_and(|(min, max)| symbol < min || symbol > max) {
+            return None;
+        }
+        let mut out = [0.0];
+        self.restore_plane(channel, &[symbol], &mut out);
+        Some(out[0]).filter(|value| value.is_finite())
+    }
+
+    /// For symbols within [`Self::symbol_range`].
+    fn restore_plane(&self, channel: usize, symbols: &[i32], out: &mut [f32]) {
+        match &self.scheme {
+            Scheme::Steps(steps) => steps.dequantize(channel, symbols, out),
+            Scheme::DeadZone(zone) => zone.dequantize(channel, symbols, out),
+            Scheme::Affine(affine) => affine.dequantize(channel, symbols, out),
+            Scheme::Levels(levels) => levels.dequantize(symbols, out),
         }
     }
 
