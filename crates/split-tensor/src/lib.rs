@@ -7,10 +7,23 @@
 //! Floats end at [`Quantizer`]: the same [`Symbols`] and the same [`TableSet`] give the same
 //! bytes on every machine.
 //!
-//! Which type to pick: [`Codec`] does all of the above for one rung and refuses frames that
-//! were not made for it. [`TableSet`] codes symbols without a frame. [`FrequencyCount`] makes
-//! tables from training symbols. [`FrameReader`] cuts frames out of a byte stream, whatever
-//! the chunks. [`Huffman`] is the coder of the paper this crate measures itself against.
+//! Which type to pick:
+//!
+//! | you have | take |
+//! |---|---|
+//! | one latent for each picture, a link that delivers or fails | [`Codec`]: quantizer, tables and frame of one rung; refuses frames that were not made for it |
+//! | several tensors at once, a link that stops early or loses packets, a file | [`BundleCodec`] with a [`TensorPlan`] for each tensor; [`Gathering`] and [`FileReader`] on the other side |
+//! | symbols, and a frame of your own | [`TableSet`]; [`TableSet::encode_adapting`] where the tables may not fit |
+//! | training symbols | [`TableSet::fit`], which measures what neighbours are worth; [`FrequencyCount`] for plain counts |
+//! | a stream of bytes | [`FrameReader`], in chunks of any size, with or without a copy |
+//! | an activation and no training | [`Quantizer::fit_clipped`] or [`Quantizer::affine`] over a [`ValueRange`] |
+//! | the coder of the paper to compare with | [`Huffman`] |
+//!
+//! Buffers can be kept: the calls ending in `_reusing` and `_into` allocate nothing once a
+//! [`Scratch`] or [`BundleScratch`] has grown. Bytes from outside never make a decoder panic,
+//! loop or allocate beyond the `MAX_*` constants. The core needs `alloc` only (switch the
+//! feature `std` off: vector paths go with it); the feature `burn` adds conversions from and to
+//! Burn's `TensorData`. Byte layout of everything: `docs/format.md`.
 //!
 //! ```
 //! use split_tensor::{Codec, FreqTable, Latent, LatentShape, Quantizer, TableSet};
@@ -45,6 +58,8 @@ mod reader;
 mod simd;
 mod symbols;
 mod table;
+#[cfg(feature = "burn")]
+mod tensor_data;
 mod varint;
 
 pub use bundle::{BundleCodec, BundleScratch, FileReader, Gathering, Received, TensorPlan};
@@ -69,3 +84,5 @@ pub use reader::FrameReader;
 pub use simd::CoderPath;
 pub use symbols::Symbols;
 pub use table::{FitCandidate, FitConfig, FreqTable, Lanes, TableSet};
+#[cfg(feature = "burn")]
+pub use tensor_data::TensorDataError;
