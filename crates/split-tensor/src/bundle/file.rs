@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{BundleCodec, TensorPlan, refuse_rest};
+use super::decode::refuse_rest;
+use super::{BundleCodec, TensorPlan};
 use crate::error::{DecodeError, EncodeError, PlanError};
 use crate::frame::FrameRef;
 use crate::frame::cursor::{Cursor, checksum};

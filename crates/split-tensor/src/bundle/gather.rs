@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{BundleCodec, BundleScratch, refuse_rest};
+use super::decode::refuse_rest;
+use super::{BundleCodec, BundleScratch};
 use crate::error::DecodeError;
 use crate::frame::{PacketRef, SegmentRef};
 use crate::latent::Latent;
