@@ -219,11 +219,9 @@ impl Quantizer {
         self.check_channels(shape)?;
         symbols.clear();
         symbols.resize(shape.len(), 0);
-        let planes = values.chunks_exact(shape.plane());
-        for (channel, (plane, out)) in planes
-            .zip(symbols.chunks_exact_mut(shape.plane()))
-            .enumerate()
-        {
+        let run = self.run_of(shape);
+        let runs = values.chunks_exact(run);
+        for (channel, (plane, out)) in runs.zip(symbols.chunks_exact_mut(run)).enumerate() {
             let fits = match &self.scheme {
                 Scheme::Steps(steps) => steps.quantize(channel, plane, out),
                 Scheme::DeadZone(zone) => zone.quantize(channel, plane, out),
@@ -232,7 +230,7 @@ impl Quantizer {
             };
             if !fits {
                 let step = self.step_of(channel).unwrap_or(1.0);
-                return Err(round::first_fault(plane, step, channel * shape.plane()));
+                return Err(round::first_fault(plane, step, channel * run));
             }
         }
         Ok(())
@@ -267,12 +265,10 @@ impl Quantizer {
         self.check_channels(shape)?;
         values.clear();
         values.resize(shape.len(), 0.0);
-        let planes = symbols.chunks_exact(shape.plane());
-        for (channel, (plane, out)) in planes
-            .zip(values.chunks_exact_mut(shape.plane()))
-            .enumerate()
-        {
-            let offset = channel * shape.plane();
+        let run = self.run_of(shape);
+        let runs = symbols.chunks_exact(run);
+        for (channel, (plane, out)) in runs.zip(values.chunks_exact_mut(run)).enumerate() {
+            let offset = channel * run;
             if let Some((min, max)) = self.symbol_range() {
                 round::check_symbols(plane, (min, max), offset)?;
             }
@@ -323,6 +319,15 @@ impl Quantizer {
             Scheme::DeadZone(zone) => zone.dequantize(channel, symbols, out),
             Scheme::Affine(affine) => affine.dequantize(channel, symbols, out),
             Scheme::Levels(levels) => levels.dequantize(symbols, out),
+        }
+    }
+
+    /// Values that share their parameters: a channel, or all of them. Small channels would
+    /// spend their time on the ends of loops.
+    fn run_of(&self, shape: LatentShape) -> usize {
+        match self.channels() {
+            Some(_) => shape.plane(),
+            None => shape.len(),
         }
     }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::calibrate::ValueRange;
-use super::round::{float_to_i32, round_ties_even, symbol_to_f32};
+use super::round::{float_to_i32, nearest, round_ties_even, symbol_to_f32};
 use super::steps::{check_channel_count, check_step};
 use crate::error::QuantizerError;
 
@@ -85,8 +85,10 @@ impl Affine {
         let mut fits = true;
         for (symbol, &value) in out.iter_mut().zip(values) {
             fits &= value.is_finite();
-            let steps = round_ties_even(value / scale).max(low).min(high);
-            *symbol = float_to_i32(steps) + zero;
+            // The ends are integers, so it does not matter whether rounding or clamping is first.
+            let steps = nearest((value / scale).max(low).min(high));
+            // Within the symbols' range; checked sums would keep the loop from vectors.
+            *symbol = steps.wrapping_add(zero);
         }
         fits
     }

@@ -1,6 +1,8 @@
 //! Dead zone: magnitudes are moved towards zero before they are rounded.
 
-use super::round::{MAX_SYMBOL_F32, float_to_i32, round_ties_even, symbol_to_f32};
+use super::round::{
+    MAX_SYMBOL_F32, NEAREST_MAX, float_to_i32, nearest, round_ties_even, symbol_to_f32,
+};
 use super::steps::Steps;
 use crate::error::QuantizerError;
 use crate::latent::Latent;
@@ -87,6 +89,17 @@ impl DeadZone {
     /// False where a value is not finite or too large.
     pub(super) fn quantize(&self, channel: usize, values: &[f32], out: &mut [i32]) -> bool {
         let step = self.steps.of(channel);
+        let mut small = true;
+        for (symbol, &value) in out.iter_mut().zip(values) {
+            let scaled = value / step;
+            small &= scaled.abs() <= NEAREST_MAX;
+            // All ones below zero; -m is !m + 1.
+            let sign = scaled.to_bits().cast_signed() >> 31;
+            *symbol = (nearest(scaled.abs() - self.shift) ^ sign).wrapping_sub(sign);
+        }
+        if small {
+            return true;
+        }
         let mut fits = true;
         for (symbol, &value) in out.iter_mut().zip(values) {
             let scaled = value / step;

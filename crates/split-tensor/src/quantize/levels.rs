@@ -60,16 +60,17 @@ impl Levels {
     /// False where a value is not finite.
     pub(super) fn quantize(&self, values: &[f32], out: &mut [i32]) -> bool {
         out.fill(0);
-        // Threshold by threshold: each pass is a plain comparison of whole vectors.
+        // Threshold by threshold: each pass is a plain comparison of whole vectors. Sums stay
+        // below the number of levels; checked ones would keep the loop from vectors.
         for (upper, &threshold) in (1..).zip(&self.thresholds) {
             // A value on a threshold goes to the even one of its two symbols.
             if upper % 2 == 0 {
                 for (symbol, &value) in out.iter_mut().zip(values) {
-                    *symbol += i32::from(value >= threshold);
+                    *symbol = symbol.wrapping_add(i32::from(value >= threshold));
                 }
             } else {
                 for (symbol, &value) in out.iter_mut().zip(values) {
-                    *symbol += i32::from(value > threshold);
+                    *symbol = symbol.wrapping_add(i32::from(value > threshold));
                 }
             }
         }

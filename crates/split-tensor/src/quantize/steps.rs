@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::round::{MAX_SYMBOL_F32, float_to_i32, round_ties_even, symbol_to_f32};
+use super::round::{
+    MAX_SYMBOL_F32, NEAREST_MAX, float_to_i32, nearest, round_ties_even, symbol_to_f32,
+};
 use crate::error::QuantizerError;
 use crate::limits::MAX_CHANNELS;
 
@@ -49,10 +51,19 @@ impl Steps {
     /// False where a value is not finite or too large.
     pub(super) fn quantize(&self, channel: usize, values: &[f32], out: &mut [i32]) -> bool {
         let step = self.of(channel);
+        let mut small = true;
+        for (symbol, &value) in out.iter_mut().zip(values) {
+            let scaled = value / step;
+            // False for NaN too.
+            small &= scaled.abs() <= NEAREST_MAX;
+            *symbol = nearest(scaled);
+        }
+        if small {
+            return true;
+        }
         let mut fits = true;
         for (symbol, &value) in out.iter_mut().zip(values) {
             let rounded = round_ties_even(value / step);
-            // False for NaN too.
             fits &= rounded.abs() <= MAX_SYMBOL_F32;
             *symbol = float_to_i32(rounded);
         }

@@ -2,6 +2,7 @@
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
     reason = "the twin's values are far below the limits of what they become"
 )]
 
@@ -9,7 +10,7 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::round::round_ties_even;
+use super::round::{NEAREST_MAX, nearest, round_ties_even};
 use super::{Quantizer, ValueRange};
 use crate::error::{QuantizeError, QuantizerError};
 use crate::latent::{Latent, LatentShape};
@@ -77,6 +78,40 @@ fn halves_round_to_even() {
     assert_eq!(symbols_of(&affine, &halves), [-2, -2, 0, 0, 2, 2, 4]);
     let clipped = Quantizer::clipped(ValueRange::new(0.0, 3.0).unwrap(), 4).unwrap();
     assert_eq!(symbols_of(&clipped, &halves), [0, 0, 0, 0, 2, 2, 3]);
+}
+
+#[test]
+fn large_symbols_are_as_exact_as_small_ones() {
+    let uniform = Quantizer::uniform(1.0).unwrap();
+    let zone = uniform.clone().dead_zone(0.25, 0.0).unwrap();
+    // Beyond 2^22 every scheme takes its slow way, for the whole channel.
+    let values = [
+        0.5,
+        -2.5,
+        4_194_303.5,
+        4_194_304.5,
+        -4_194_305.5,
+        8_388_609.0,
+        -16_777_216.0,
+    ];
+    let exact = [
+        0,
+        -2,
+        4_194_304,
+        4_194_304,
+        -4_194_306,
+        8_388_609,
+        -16_777_216,
+    ];
+    assert_eq!(symbols_of(&uniform, &values), exact);
+    let zoned = symbols_of(&zone, &values);
+    assert_eq!(zoned[..3], [0, -2, 4_194_303]);
+    assert_eq!(zoned[5..], exact[5..]);
+    for quantizer in [uniform, zone] {
+        let apart = |value: f32| symbols_of(&quantizer, &[value])[0];
+        let alone: Vec<i32> = values.iter().map(|&value| apart(value)).collect();
+        assert_eq!(symbols_of(&quantizer, &values), alone);
+    }
 }
 
 #[test]
@@ -376,6 +411,17 @@ proptest! {
         prop_assume!(!value.is_nan());
         let ratio = value / step;
         prop_assert_eq!(round_ties_even(ratio), ratio.round_ties_even());
+    }
+
+    #[test]
+    fn the_nearest_integer_equals_the_standard_library(
+        value in -NEAREST_MAX..=NEAREST_MAX,
+        small in -9f32..9.0,
+        half in -4_000_000i32..4_000_000,
+    ) {
+        for value in [value, small, half as f32 + 0.5] {
+            prop_assert_eq!(nearest(value), value.round_ties_even() as i32);
+        }
     }
 
     #[test]
