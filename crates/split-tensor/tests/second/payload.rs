@@ -265,6 +265,9 @@ pub(crate) fn decode(
 
 fn raw(count: usize, body: &[u8]) -> Result<Vec<i64>, Refused> {
     let (&width, packed) = body.split_first().ok_or("bytes are missing")?;
+    if width > 26 {
+        return Err("raw symbols that are too wide");
+    }
     let mut bits = Bits {
         bytes: packed,
         read: 0,
@@ -277,7 +280,7 @@ fn raw(count: usize, body: &[u8]) -> Result<Vec<i64>, Refused> {
         values.push(unfold(value)?);
     }
     let too_large = values.iter().any(|value| value.abs() > 1 << 24);
-    if width > 26 || widest != u32::from(width) || bits.finish()? != packed.len() || too_large {
+    if widest != u32::from(width) || bits.finish()? != packed.len() || too_large {
         return Err("raw symbols of another width");
     }
     Ok(values)
