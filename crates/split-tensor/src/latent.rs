@@ -114,6 +114,41 @@ impl Latent {
         Ok(Self { shape, values })
     }
 
+    /// Reads values of four bytes each, lowest byte first, as other programs hold them.
+    ///
+    /// # Errors
+    /// [`ShapeError::WrongLength`] where they are not four bytes for each of the shape's values.
+    pub fn from_le_bytes(shape: LatentShape, bytes: &[u8]) -> Result<Self, ShapeError> {
+        let (fours, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() || fours.len() != shape.len() {
+            return Err(ShapeError::WrongLength {
+                found: bytes.len().div_ceil(4),
+                allowed: shape.len(),
+                shape,
+            });
+        }
+        let mut values = alloc::vec![0.0; shape.len()];
+        if cfg!(target_endian = "little") {
+            // One copy of the whole; the bytes themselves need not be aligned.
+            bytemuck::cast_slice_mut(&mut values).copy_from_slice(bytes);
+        } else {
+            for (value, &four) in values.iter_mut().zip(fours) {
+                *value = f32::from_le_bytes(four);
+            }
+        }
+        Ok(Self { shape, values })
+    }
+
+    /// Appends the values as four bytes each, lowest byte first.
+    pub fn write_le_bytes(&self, out: &mut Vec<u8>) {
+        if cfg!(target_endian = "little") {
+            out.extend_from_slice(bytemuck::cast_slice(&self.values));
+        } else {
+            let bytes = self.values.iter().flat_map(|value| value.to_le_bytes());
+            out.extend(bytes);
+        }
+    }
+
     /// For values whose number the caller has checked.
     pub(crate) fn from_checked(shape: LatentShape, values: Vec<f32>) -> Self {
         debug_assert_eq!(shape.len(), values.len());
@@ -161,6 +196,23 @@ mod tests {
         }
         let shape = LatentShape::new(3, 4, 5).unwrap();
         assert_eq!((shape.len(), shape.plane()), (60, 20));
+    }
+
+    #[test]
+    fn values_survive_as_bytes_wherever_these_lie() {
+        let shape = LatentShape::new(1, 1, 3).unwrap();
+        let latent = Latent::new(shape, alloc::vec![1.0, -0.5, f32::MAX]).unwrap();
+        let mut bytes = alloc::vec![9];
+        latent.write_le_bytes(&mut bytes);
+        assert_eq!(bytes[1..5], [0, 0, 0x80, 0x3f]);
+        // At an odd address, which a plain cast would refuse.
+        assert_eq!(Latent::from_le_bytes(shape, &bytes[1..]), Ok(latent));
+        for length in [0, 4, 11] {
+            assert!(matches!(
+                Latent::from_le_bytes(shape, &bytes[1..=length]),
+                Err(ShapeError::WrongLength { allowed: 3, .. })
+            ));
+        }
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! With buffers that are used again nothing is allocated.
 #![expect(unsafe_code, reason = "an allocator cannot be written without")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
 
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use common::{shape, symbols};
-use split_tensor::{Codec, FitConfig, Lanes, Latent, Quantizer, Scratch, Symbols, TableSet};
+use common::{bundle, bundle_symbols, shape, symbols};
+use split_tensor::{
+    BundleScratch, Checksums, Codec, FitConfig, Lanes, Latent, Quantizer, Scratch, Symbols,
+    TableSet, ValueRange,
+};
 
 /// The system's allocator with a count of its allocations.
 struct Counting;
@@ -95,5 +99,88 @@ fn coding_with_kept_buffers_allocates_nothing() {
             pass();
             assert_eq!(ALLOCATIONS.get(), before, "{lanes} lanes");
         }
+    }
+}
+
+/// A second pass over the same latents, without allocations.
+fn check_codec(codec: &Codec, latents: &[Latent], what: &str) {
+    let (mut scratch, mut frame, mut values) = (Scratch::new(), Vec::new(), Vec::new());
+    let mut pass = || {
+        for latent in latents {
+            frame.clear();
+            codec
+                .encode_reusing(latent, &mut scratch, &mut frame)
+                .unwrap();
+            codec
+                .decode_reusing(&frame, &mut scratch, &mut values)
+                .unwrap();
+        }
+    };
+    pass();
+    let before = ALLOCATIONS.get();
+    pass();
+    assert_eq!(ALLOCATIONS.get(), before, "{what}");
+}
+
+#[test]
+fn quantizing_and_coding_128x4x4_allocates_nothing_whatever_the_quantizer() {
+    let shape = shape(128, 4, 4);
+    let samples: Vec<Symbols> = (0..8).map(|seed| symbols(shape, seed, 400)).collect();
+    let latents: Vec<Latent> = samples
+        .iter()
+        .map(|symbols| {
+            let values = symbols.values().iter().map(|&value| value as f32 * 0.7);
+            Latent::new(shape, values.collect()).unwrap()
+        })
+        .collect();
+    let range = ValueRange::new(-3.0, 5.0).unwrap();
+    let step = Quantizer::uniform(0.5).unwrap();
+    for (name, quantizer) in [
+        ("step", step.clone()),
+        ("steps", Quantizer::per_channel(vec![0.5; 128]).unwrap()),
+        ("dead zone", step.dead_zone(0.2, 0.1).unwrap()),
+        ("int8", Quantizer::affine(range, 8).unwrap()),
+        (
+            "int4",
+            Quantizer::affine_per_channel(&[range; 128], 4).unwrap(),
+        ),
+        ("levels", Quantizer::clipped(range, 8).unwrap()),
+    ] {
+        let seen: Vec<Symbols> = latents
+            .iter()
+            .map(|latent| quantizer.quantize(latent).unwrap())
+            .collect();
+        let set = TableSet::fit(&seen, &FitConfig::default()).unwrap();
+        let codec = Codec::new(quantizer, set, shape, 1, 2).unwrap();
+        check_codec(&codec, &latents, name);
+    }
+}
+
+#[test]
+fn frames_with_segments_allocate_nothing_either() {
+    for checksums in [Checksums::Frame, Checksums::Segment] {
+        let codec = bundle(1).with_checksums(checksums);
+        let groups: Vec<Vec<Latent>> = (0..5)
+            .map(|seed| codec.restore(&bundle_symbols(&codec, seed)).unwrap())
+            .collect();
+        let (mut scratch, mut frame, mut values) = (BundleScratch::new(), Vec::new(), Vec::new());
+        let mut pass = || {
+            for latents in &groups {
+                frame.clear();
+                codec
+                    .encode_reusing(latents, &mut scratch, &mut frame)
+                    .unwrap();
+                codec
+                    .decode_reusing(&frame, &mut scratch, &mut values)
+                    .unwrap();
+                for (values, latent) in values.iter().zip(latents) {
+                    assert_eq!(values, latent.values());
+                }
+            }
+        };
+        pass();
+        let before = ALLOCATIONS.get();
+        pass();
+        assert_eq!(ALLOCATIONS.get(), before, "{checksums:?}");
     }
 }

@@ -9,8 +9,11 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Draws, shape, symbols, tables};
-use split_tensor::{Codec, FitConfig, FreqTable, Lanes, LatentShape, Quantizer, Symbols, TableSet};
+use common::{Draws, bundle, bundle_symbols, shape, symbols, tables};
+use split_tensor::{
+    BundleCodec, Checksums, Codec, FitConfig, Frame, FrameHeader, FreqTable, Lanes, LatentShape,
+    Quantizer, Symbols, TableSet, TensorPlan, ValueRange,
+};
 
 #[expect(
     clippy::disallowed_methods,
@@ -106,24 +109,109 @@ fn frames_with_contexts_are_pinned() {
     }
 }
 
-/// The last section of docs/format.md.
 #[test]
-fn the_worked_example_of_the_format_is_right() {
+fn frames_with_segments_packets_and_files_are_pinned() {
+    let codec = bundle(12);
+    let sent = bundle_symbols(&codec, 13);
+    for (name, checksums) in [
+        ("none", Checksums::None),
+        ("frame", Checksums::Frame),
+        ("segment", Checksums::Segment),
+    ] {
+        let codec = codec.clone().with_checksums(checksums);
+        let frame = codec.encode_symbols(&sent).unwrap();
+        check(&format!("bundle-{name}.bin"), &frame);
+        assert_eq!(codec.decode_symbols(&frame).unwrap(), sent);
+    }
+    let packets = codec.encode_symbol_packets(&sent, 600).unwrap();
+    check("packets.bin", &packets.concat());
+    let latents = codec.restore(&sent).unwrap();
+    let others = codec.restore(&bundle_symbols(&codec, 14)).unwrap();
+    check("file.bin", &codec.encode_file(&[latents, others]).unwrap());
+}
+
+#[test]
+fn payloads_with_their_own_tables_are_pinned() {
+    let shape = shape(4, 24, 24);
+    let codec = codec(shape, 300).with_own_tables(true);
+    let sent = symbols(shape, 97, 900);
+    let frame = codec.encode_symbols(&sent).unwrap();
+    assert_eq!(frame[0] & 15, 15, "its own tables pay");
+    check("frame-own-tables.bin", &frame);
+    assert_eq!(codec.decode_symbols(&frame).unwrap(), sent);
+}
+
+#[test]
+fn quantizers_are_pinned() {
+    let range = |min, max| ValueRange::new(min, max).unwrap();
+    let steps = Quantizer::per_channel(vec![0.5, 0.75, 3.0]).unwrap();
+    check("quantizer-steps.bin", &steps.to_bytes());
+    let zone = steps.dead_zone(0.25, 0.125).unwrap();
+    check("quantizer-dead-zone.bin", &zone.to_bytes());
+    let ranges = [range(-1.0, 3.0), range(0.0, 2.0), range(-8.0, 0.5)];
+    let affine = Quantizer::affine_per_channel(&ranges, 8).unwrap();
+    check("quantizer-affine.bin", &affine.to_bytes());
+    let levels = Quantizer::clipped(range(-1.0, 2.5), 8).unwrap();
+    check("quantizer-levels.bin", &levels.to_bytes());
+}
+
+/// Whether the page has these bytes in hex, over as many lines as it likes.
+fn check_page(what: &str, bytes: &[u8]) {
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/format.md");
+    let page = std::fs::read_to_string(page).unwrap().replace('\n', " ");
+    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.join(" ");
+    assert!(page.contains(&hex), "docs/format.md lacks {what}: {hex}");
+}
+
+/// The worked examples of docs/format.md.
+#[test]
+fn the_worked_examples_of_the_format_are_right() {
     let shape = shape(1, 2, 8);
     let table = FreqTable::from_frequencies(0, &[3072, 768, 192, 48]).unwrap();
     let set = TableSet::shared(table);
-    let hex = |bytes: &[u8]| {
-        let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        bytes.join(" ")
-    };
-    let tables = hex(&set.to_bytes());
-    let codec = Codec::new(Quantizer::uniform(1.0).unwrap(), set, shape, 3, 0xfeed_beef).unwrap();
+    let step = Quantizer::uniform(1.0).unwrap();
+    let codec = Codec::new(step.clone(), set.clone(), shape, 3, 0xfeed_beef).unwrap();
     let symbols =
         Symbols::new(shape, vec![0, 0, 1, 0, 0, 3, 0, 0, 0, 2, 0, 0, 1, 0, 3, 1]).unwrap();
-    let frame = hex(&codec.encode_symbols(&symbols).unwrap());
-    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/format.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    for line in [&tables, &frame] {
-        assert!(page.contains(line), "docs/format.md lacks {line}");
-    }
+    check_page("the table set", &set.to_bytes());
+    let frame = codec.encode_symbols(&symbols).unwrap();
+    check_page("the frame", &frame);
+
+    // The same payload with its table inside.
+    let mut payload = vec![15, 0, u8::try_from(set.to_bytes().len()).unwrap()];
+    payload.extend(set.to_bytes());
+    set.encode_into(&symbols, &mut payload).unwrap();
+    let header = FrameHeader {
+        rung: 3,
+        bank: 0xfeed_beef,
+        shape: None,
+        checksum: false,
+    };
+    let own = Frame::new(header, payload).unwrap();
+    assert_eq!(codec.decode_frame(&own).unwrap(), symbols);
+    check_page("the frame with its own table", &own.to_bytes());
+
+    // Two channels, the second one first, and a tensor of one symbol.
+    let shapes = [LatentShape::new(2, 1, 8), LatentShape::new(1, 1, 1)].map(Result::unwrap);
+    let first = TensorPlan::new(step, set.clone(), shapes[0]).unwrap();
+    let first = first.with_order(vec![1, 0]).unwrap();
+    let first = first.with_segments(&[1, 1]).unwrap();
+    let range = ValueRange::new(0.0, 1.5).unwrap();
+    let levels = Quantizer::clipped(range, 4).unwrap();
+    let second = TensorPlan::new(levels, set, shapes[1]).unwrap();
+    let plans = vec![first, second.with_fill(vec![3]).unwrap()];
+    let codec = BundleCodec::new(plans, 3, 0xfeed_beef).unwrap();
+    let codec = codec.with_checksums(Checksums::Segment);
+    let sent = [
+        Symbols::new(shapes[0], symbols.into_values()).unwrap(),
+        Symbols::new(shapes[1], vec![2]).unwrap(),
+    ];
+    let frame = codec.encode_symbols(&sent).unwrap();
+    assert_eq!(codec.decode_symbols(&frame).unwrap(), sent);
+    check_page("the frame with segments", &frame);
+    let packets = codec.encode_symbol_packets(&sent, 5).unwrap();
+    check_page("the packet", &packets[0]);
+    let file = codec.file_head(1).unwrap();
+    check_page("the head of the file", &file);
 }

@@ -8,7 +8,7 @@ use common::{Draws, shape, symbols, tables};
 use proptest::prelude::*;
 use split_tensor::{
     Codec, CoderPath, FrameReader, FreqTable, Lanes, Latent, LatentShape, MAX_SYMBOL, Quantizer,
-    Symbols, TableSet,
+    Symbols, TableSet, ValueRange,
 };
 
 fn any_shape() -> impl Strategy<Value = LatentShape> {
@@ -177,6 +177,97 @@ proptest! {
         for (restored, value) in restored.values().iter().zip(latent.values()) {
             prop_assert!((restored - value).abs() <= step * 0.5001);
         }
+    }
+}
+
+/// Every scheme, with parameters from a seed.
+fn any_scheme() -> impl Strategy<Value = Quantizer> {
+    let range = (-4f32..0.0, 0.1f32..6.0).prop_map(|(min, max)| ValueRange::new(min, max).unwrap());
+    let steps = prop::collection::vec(0.05f32..2.0, 3);
+    prop_oneof![
+        (0.05f32..2.0).prop_map(|step| Quantizer::uniform(step).unwrap()),
+        steps
+            .clone()
+            .prop_map(|steps| Quantizer::per_channel(steps).unwrap()),
+        (steps, 0f32..0.5, 0f32..1.0).prop_map(|(steps, shift, restore)| {
+            let steps = Quantizer::per_channel(steps).unwrap();
+            steps.dead_zone(shift, restore).unwrap()
+        }),
+        (range.clone(), 2u32..=8).prop_map(|(range, bits)| Quantizer::affine(range, bits).unwrap()),
+        (range, 2usize..=8).prop_map(|(range, levels)| Quantizer::clipped(range, levels).unwrap()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_codec_restores_what_its_quantizer_makes_of_a_latent(
+        quantizer in any_scheme(),
+        values in prop::collection::vec(-9f32..9.0, 3 * 4 * 4),
+        lanes in 0u32..7,
+        checksum in any::<bool>(),
+        own_tables in any::<bool>(),
+        table in any_table(),
+    ) {
+        let latent = Latent::new(shape(3, 4, 4), values).unwrap();
+        let symbols = quantizer.quantize(&latent).unwrap();
+        let expected = quantizer.dequantize(&symbols).unwrap();
+        let codec = Codec::new(quantizer, TableSet::shared(table), latent.shape(), 7, 8)
+            .unwrap()
+            .with_lanes(Lanes::Exactly(1 << lanes))
+            .with_checksum(checksum)
+            .with_own_tables(own_tables);
+        let frame = codec.encode(&latent).unwrap();
+        prop_assert_eq!(codec.decode_symbols(&frame).unwrap(), symbols);
+        prop_assert_eq!(codec.decode(&frame).unwrap(), expected);
+        for end in 0..frame.len() {
+            prop_assert!(codec.decode(&frame[..end]).is_err());
+        }
+    }
+}
+
+#[test]
+fn every_length_comes_back_over_every_lane_count() {
+    let set = tables(shape(1, 64, 64), 3, 500);
+    for length in (1..140).chain([255, 256, 257, 2047, 2048, 2049, 4097]) {
+        let sent = symbols(shape(1, 1, length), length as u64, 500);
+        for code in 0..7 {
+            let mut payload = Vec::new();
+            set.encode_with(&sent, Lanes::Exactly(1 << code), &mut payload)
+                .unwrap();
+            assert_eq!(
+                set.decode(sent.shape(), &payload).unwrap(),
+                sent,
+                "{length}, {code}"
+            );
+        }
+    }
+}
+
+#[test]
+fn raw_symbols_of_every_width_come_back_and_bound_the_payload() {
+    let set = TableSet::shared(FreqTable::from_counts(0, &[1]).unwrap());
+    for width in 0..=26u32 {
+        // The widest symbol in zigzag form, one of the other sign, and small ones.
+        let widest = (1i32 << width >> 1).min(MAX_SYMBOL);
+        let values = (0..97).map(|at| match at % 3 {
+            0 => -widest,
+            // The largest symbol of all takes one bit more than the smallest.
+            1 if width == 26 => MAX_SYMBOL,
+            1 => (widest - 1).max(0),
+            _ => at % widest.max(1),
+        });
+        let sent = Symbols::new(shape(1, 1, 97), values.collect()).unwrap();
+        let mut payload = Vec::new();
+        set.encode_into(&sent, &mut payload).unwrap();
+        assert_eq!(
+            set.decode(sent.shape(), &payload).unwrap(),
+            sent,
+            "width {width}"
+        );
+        assert!(payload.len() <= 2 + (97 * width as usize).div_ceil(8));
+        // Zeros have a slot of their own; all else is cheaper raw than as escapes.
+        let raw = (payload[0] == 7).then(|| u32::from(payload[1]));
+        assert_eq!(raw, (width > 0).then_some(width));
     }
 }
 

@@ -78,10 +78,12 @@ fn published_units_cost_less_than_with_their_huffman_code() {
         return;
     };
     let mut found = 0;
-    let files = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    for path in files.filter(|path| path.extension().is_some_and(|end| end == "json")) {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "json"));
+    // In the order of their names, so that the draws are the same everywhere.
+    files.sort();
+    for path in files {
         let unit = read_unit(&path);
         found += 1;
         let table = FreqTable::from_counts(0, &unit.counts).unwrap();
@@ -129,4 +131,125 @@ fn published_units_cost_less_than_with_their_huffman_code() {
         );
     }
     assert_eq!(found, 10, "ten units are shared");
+}
+
+/// What `units.csv` says of one unit; the tables of most units are not shared.
+struct Summary {
+    name: String,
+    distinct: usize,
+    p_zero: f64,
+    entropy_bits: f64,
+    huffman_bits: f64,
+}
+
+fn read_summaries(folder: &Path) -> Vec<Summary> {
+    let text = std::fs::read_to_string(folder.join("units.csv")).unwrap();
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let place = |name: &str| names.iter().position(|found| *found == name).unwrap();
+    let [distinct, p_zero, entropy, huffman] = [
+        "distinct_symbols",
+        "p_zero",
+        "entropy_bits_per_symbol",
+        "huffman_bits_per_symbol",
+    ]
+    .map(place);
+    let read = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        Summary {
+            name: fields[0].to_owned(),
+            distinct: fields[distinct].parse().unwrap(),
+            p_zero: fields[p_zero].parse().unwrap(),
+            entropy_bits: fields[entropy].parse().unwrap(),
+            huffman_bits: fields[huffman].parse().unwrap(),
+        }
+    };
+    lines.map(read).collect()
+}
+
+fn entropy_of(weights: &[f64]) -> f64 {
+    let total: f64 = weights.iter().sum();
+    weights.iter().map(|w| w / total * (total / w).log2()).sum()
+}
+
+/// Zero as stated, the others falling as `exp((1 - k^shape) / scale^shape)` with the scale that gives
+/// the stated entropy; nothing where no scale does.
+fn rebuilt(unit: &Summary, shape: f64) -> Option<Vec<f64>> {
+    let at = |scale: f64| {
+        let tail: Vec<f64> = (1..unit.distinct)
+            .map(|k| {
+                ((1.0 - (k as f64).powf(shape)) / scale.powf(shape))
+                    .exp()
+                    .max(1e-9)
+            })
+            .collect();
+        let sum: f64 = tail.iter().sum();
+        let scaled = tail.iter().map(|w| w / sum * (1.0 - unit.p_zero));
+        [unit.p_zero]
+            .into_iter()
+            .chain(scaled)
+            .collect::<Vec<f64>>()
+    };
+    let (mut low, mut high) = (0.01, 1000.0);
+    for _ in 0..100 {
+        let middle = f64::sqrt(low * high);
+        if entropy_of(&at(middle)) < unit.entropy_bits {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    let weights = at(low);
+    ((entropy_of(&weights) - unit.entropy_bits).abs() < 1e-6).then_some(weights)
+}
+
+#[test]
+fn every_published_unit_leaves_more_room_than_a_table_of_ours_loses() {
+    let Some(folder) = assets() else {
+        eprintln!("skipped: no assets (SPLIT_ASSETS or ../shared/assets)");
+        return;
+    };
+    let units = read_summaries(&folder);
+    assert_eq!(units.len(), 61);
+    let (mut proven, mut most) = (0, 0.0f64);
+    for unit in &units {
+        let room = unit.huffman_bits - unit.entropy_bits;
+        // Whatever the counts: `1 + floor((4095 - n) p)` slots fit, and lose no more than this.
+        // The best table loses less; the escape's weight of 2^-14 adds at most 12 bits of that.
+        let bound = (4096.0 / (4095.0 - unit.distinct as f64)).log2() + 12.0 / 16384.0;
+        proven += usize::from(bound < room);
+        // A law with the stated zeros, alphabet and entropy, in three shapes of tail.
+        let mut rebuilds = 0;
+        for shape in [0.6, 1.0, 1.6] {
+            let Some(weights) = rebuilt(unit, shape) else {
+                continue;
+            };
+            rebuilds += 1;
+            let table = FreqTable::from_weights(0, &weights, 1.0 / 16384.0).unwrap();
+            let bits: f64 = (0..)
+                .zip(&weights)
+                .map(|(symbol, weight)| weight * table.code_length_bits(symbol))
+                .sum();
+            assert!(
+                bits < unit.huffman_bits,
+                "{}: {bits} bits against {}",
+                unit.name,
+                unit.huffman_bits
+            );
+            let lost = bits - unit.entropy_bits;
+            assert!(
+                lost < bound,
+                "{}: {lost} above the bound {bound}",
+                unit.name
+            );
+            most = most.max(lost);
+        }
+        assert!(rebuilds > 0, "{}: no law has this entropy", unit.name);
+    }
+    println!(
+        "{} units, {proven} by the bound alone; lost at most {most:.4} bits",
+        units.len()
+    );
+    assert!(proven >= 50, "{proven}");
+    assert!(most < 0.01, "{most}");
 }

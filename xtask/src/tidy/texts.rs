@@ -54,7 +54,8 @@ pub(crate) fn problems(path: &str, text: &str) -> Vec<String> {
             ));
         }
     }
-    if path.ends_with("/Cargo.toml") {
+    // A manifest with a workspace of its own, such as the fuzz targets', inherits nothing.
+    if path.ends_with("/Cargo.toml") && !text.contains("\n[workspace]") {
         problems.extend(manifest_problems(path, text));
     }
     problems

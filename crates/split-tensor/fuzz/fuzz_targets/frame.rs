@@ -1,0 +1,7 @@
+//! The law `frame` under the fuzzer.
+#![no_main]
+
+#[path = "../laws.rs"]
+mod laws;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| laws::frame(bytes));
