@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::FreqTable;
 use super::context::ContextModel;
 use super::serial;
+use crate::coder::contexts::ContextRows;
 use crate::coder::payload::{self, Scratch};
 use crate::coder::rans;
 use crate::coder::slots::CoderTables;
@@ -55,6 +56,8 @@ pub struct TableSet {
     tables: Vec<FreqTable>,
     layout: Layout,
     coder: CoderTables,
+    /// For sets with contexts that vectors can decode.
+    rows: Option<ContextRows>,
     path: CoderPath,
 }
 
@@ -306,10 +309,15 @@ impl TableSet {
     /// For tables and a layout that fit together.
     pub(crate) fn build(tables: Vec<FreqTable>, layout: Layout) -> Self {
         let coder = CoderTables::new(&tables);
+        let rows = match &layout {
+            Layout::Contexts(model) => ContextRows::new(&tables, model),
+            _ => None,
+        };
         Self {
             tables,
             layout,
             coder,
+            rows,
             path: CoderPath::best(),
         }
     }
@@ -324,6 +332,10 @@ impl TableSet {
 
     pub(crate) fn coder(&self) -> &CoderTables {
         &self.coder
+    }
+
+    pub(crate) fn rows(&self) -> Option<&ContextRows> {
+        self.rows.as_ref()
     }
 
     fn bits_of(&self, index: u16, symbol: i32) -> f64 {
