@@ -125,6 +125,21 @@ impl CoderPath {
         }
     }
 
+    /// Puts a decoded row where it belongs; see [`ContextRows::spread_row`].
+    pub(crate) fn spread_row(
+        self,
+        contexts: &ContextRows,
+        row: &[i32],
+        place: (usize, usize),
+        out: &mut [i32],
+    ) {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Kind::Avx512(path) => path.spread_row(contexts, row, place, out),
+            _ => contexts.spread_row(row, place, out),
+        }
+    }
+
     /// Encodes whole rounds, last one first, up to the first in which a state would have to
     /// emit a word; gives how many symbols are left.
     pub(crate) fn start_rounds(

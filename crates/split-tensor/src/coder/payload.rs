@@ -295,7 +295,8 @@ fn decode_rows(
     for y in 0..shape.height() {
         let rows = ((y > 0).then_some(&*above), &mut *current);
         decoder.decode_row(contexts, rows, &mut |table| escapes.read(set, table))?;
-        contexts.spread_row(current, (y * shape.width(), shape.plane()), planes);
+        let place = (y * shape.width(), shape.plane());
+        set.path().spread_row(contexts, current, place, planes);
         core::mem::swap(&mut above, &mut current);
     }
     values.truncate(shape.len());

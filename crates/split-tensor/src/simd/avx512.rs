@@ -73,6 +73,17 @@ impl Avx512 {
         }
     }
 
+    pub(super) fn spread_row(
+        self,
+        contexts: &ContextRows,
+        row: &[i32],
+        place: (usize, usize),
+        out: &mut [i32],
+    ) {
+        // SAFETY: `self` exists, so `new` has found every feature that the callee enables.
+        unsafe { contexts::spread_row(contexts, row, place, out) }
+    }
+
     pub(super) fn start_rounds(
         self,
         entries: &CoderEntries,

@@ -160,3 +160,60 @@ fn gather(values: &[u32], at: __m512i) -> __m512i {
     };
     _mm512_inserti64x4::<1>(_mm512_castsi256_si512(front), back)
 }
+
+/// Up to sixteen pixels and channels at a time; see [`ContextRows::spread_row`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
+pub(super) fn spread_row(
+    contexts: &ContextRows,
+    row: &[i32],
+    (at, plane): (usize, usize),
+    out: &mut [i32],
+) {
+    let stride = contexts.stride();
+    for (block, pixels) in row.chunks(WIDTH * stride).enumerate() {
+        let count = pixels.len() / stride;
+        let stored = u16::MAX >> (WIDTH - count);
+        let begin = at + block * WIDTH;
+        for (group, planes) in out.chunks_mut(GROUP * plane).enumerate() {
+            let mut rows = [_mm512_setzero_si512(); WIDTH];
+            for (row, pixel) in rows.iter_mut().zip(pixels.chunks_exact(stride)) {
+                *row = load(&pixel.as_chunks::<GROUP>().0[group]);
+            }
+            let channels = transpose(rows);
+            for (plane, values) in planes.chunks_exact_mut(plane).zip(channels) {
+                let room = &mut plane[begin..begin + count];
+                // SAFETY: the mask stores the `count` values that `room` holds, no others.
+                unsafe { _mm512_mask_storeu_epi32(room.as_mut_ptr(), stored, values) };
+            }
+        }
+    }
+}
+
+/// Sixteen rows of sixteen numbers as sixteen columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
+fn transpose(mut a: [__m512i; WIDTH]) -> [__m512i; WIDTH] {
+    let mut b = a;
+    for i in 0..8 {
+        b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
+        b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
+    }
+    for i in [0, 4, 8, 12] {
+        a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
+        a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
+        a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
+        a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
+    }
+    for i in 0..4 {
+        for half in [0, 8] {
+            let (low, high) = (a[half + i], a[half + i + 4]);
+            b[half + i] = _mm512_shuffle_i32x4::<0x88>(low, high);
+            b[half + i + 4] = _mm512_shuffle_i32x4::<0xdd>(low, high);
+        }
+    }
+    for i in 0..8 {
+        a[i] = _mm512_shuffle_i32x4::<0x88>(b[i], b[i + 8]);
+        a[i + 8] = _mm512_shuffle_i32x4::<0xdd>(b[i], b[i + 8]);
+    }
+    a
+}
