@@ -120,23 +120,39 @@ fn table_of(contexts: &ContextRows, group: usize, sum: __m512i) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
 fn look_up(contexts: &ContextRows, table: __m512i, states: __m512i) -> (__m512i, __m512i) {
-    let (buckets, entries) = contexts.levels();
     let slot = _mm512_and_si512(states, _mm512_set1_epi32(0xfff));
-    let at = _mm512_add_epi32(table, _mm512_srli_epi32::<6>(slot));
-    let bucket = gather(buckets, at);
+    let shifted = _mm512_srli_epi32::<SCALE_BITS>(states);
+    let middle = |entry| _mm512_and_si512(_mm512_srli_epi32::<8>(entry), _mm512_set1_epi32(0xfff));
+    let (entry, offset) = if contexts.slots().is_empty() {
+        let entry = by_levels(contexts, table, slot);
+        (entry, _mm512_sub_epi32(slot, middle(entry)))
+    } else {
+        let first = _mm512_slli_epi32::<6>(table);
+        let entry = gather(contexts.slots(), _mm512_add_epi32(first, slot));
+        (entry, middle(entry))
+    };
+    let product = _mm512_mullo_epi32(_mm512_srli_epi32::<20>(entry), shifted);
+    let index = _mm512_and_si512(entry, _mm512_set1_epi32(0xff));
+    (index, _mm512_add_epi32(product, offset))
+}
+
+/// Entries of slots by way of their buckets.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
+fn by_levels(contexts: &ContextRows, table: __m512i, slot: __m512i) -> __m512i {
+    let (buckets, entries) = contexts.levels();
+    let bucket = gather(
+        buckets,
+        _mm512_add_epi32(table, _mm512_srli_epi32::<6>(slot)),
+    );
     let within = _mm512_and_si512(slot, _mm512_set1_epi32(63));
     let lifted = _mm512_add_epi32(within, _mm512_and_si512(bucket, _mm512_set1_epi32(0xff)));
     let shift = _mm512_and_si512(_mm512_srli_epi32::<8>(bucket), _mm512_set1_epi32(0xf));
     let within = _mm512_srlv_epi32(lifted, shift);
-    let entry = gather(
+    gather(
         entries,
         _mm512_add_epi32(_mm512_srli_epi32::<12>(bucket), within),
-    );
-    let shifted = _mm512_srli_epi32::<SCALE_BITS>(states);
-    let product = _mm512_mullo_epi32(_mm512_srli_epi32::<20>(entry), shifted);
-    let start = _mm512_and_si512(_mm512_srli_epi32::<8>(entry), _mm512_set1_epi32(0xfff));
-    let advanced = _mm512_add_epi32(product, _mm512_sub_epi32(slot, start));
-    (_mm512_and_si512(entry, _mm512_set1_epi32(0xff)), advanced)
+    )
 }
 
 /// Two gathers of half a vector: on AMD's machines faster than one of a whole.
