@@ -1,6 +1,8 @@
 //! Entropy coders. They all read the same integer tables.
 
+pub(crate) mod buckets;
 pub(crate) mod compact;
+pub(crate) mod contexts;
 pub(crate) mod huffman;
 pub(crate) mod payload;
 pub(crate) mod rans;

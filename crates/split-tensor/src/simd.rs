@@ -13,8 +13,13 @@ mod avx2;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod avx512;
 
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+use avx512::Avx512;
+
+use crate::coder::contexts::{ContextRows, Lanes};
 use crate::coder::rans;
-use crate::coder::slots::{CoderEntries, CoderTable, PackedSlots};
+use crate::coder::slots::{self, CoderEntries, CoderTable, RunTable};
+use crate::error::DecodeError;
 
 /// Which instructions the inner loops use. All paths give the same bytes and symbols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +31,7 @@ enum Kind {
     #[cfg(all(target_arch = "x86_64", feature = "std"))]
     Avx2(avx2::Avx2),
     #[cfg(all(target_arch = "x86_64", feature = "std"))]
-    Avx512(avx512::Avx512),
+    Avx512(Avx512),
 }
 
 impl CoderPath {
@@ -45,11 +50,11 @@ impl CoderPath {
         return None;
     }
 
-    /// Sixteen lanes a vector; `None` where the machine lacks AVX-512 F, BW, DQ or VL.
+    /// Sixteen lanes a vector; `None` where the machine lacks AVX-512 F, BW, DQ, VL or VBMI.
     #[must_use]
     pub fn avx512() -> Option<Self> {
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
-        return avx512::Avx512::new().map(|path| Self(Kind::Avx512(path)));
+        return Avx512::new().map(|path| Self(Kind::Avx512(path)));
         #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
         return None;
     }
@@ -79,26 +84,59 @@ impl CoderPath {
         }
     }
 
-    /// Decodes whole rounds, `out` a multiple of the states long. One AVX2 vector alone waits
-    /// for its gathers: the scalar loop is 1.4 times as fast there.
+    /// Decodes whole rounds, `out` a multiple of the states long; whether an escape may be among
+    /// them. One AVX2 vector alone waits for its gathers: the scalar loop is 1.4 times as fast
+    /// there.
     pub(crate) fn decode_rounds(
         self,
-        slots: &PackedSlots,
-        min: i32,
+        table: &RunTable<'_>,
         states: &mut [u32],
         words: &mut &[u8],
+        out: &mut [i32],
+    ) -> bool {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Kind::Avx512(path) if states.len() >= avx512::WIDTH => {
+                path.decode_rounds(table, states, words, out)
+            }
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Kind::Avx2(path) if states.len() >= 2 * avx2::WIDTH => {
+                path.decode_rounds(table, states, words, out)
+            }
+            _ => rans::decode_rounds(table, states, words, out),
+        }
+    }
+
+    /// Decodes a row of pixels with contexts; see [`ContextRows::decode_row`].
+    pub(crate) fn decode_row(
+        self,
+        contexts: &ContextRows,
+        (above, current): (Option<&[i32]>, &mut [i32]),
+        lanes: &mut Lanes<'_>,
+        words: &mut &[u8],
+        escape: &mut dyn FnMut(u16) -> Result<i32, DecodeError>,
+    ) -> Result<(), DecodeError> {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Kind::Avx512(path) => path.decode_row(contexts, (above, current), lanes, words, escape),
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Kind::Avx2(path) => path.decode_row(contexts, (above, current), lanes, words, escape),
+            Kind::Scalar => contexts.decode_row(above, current, lanes, words, escape),
+        }
+    }
+
+    /// Puts a decoded row where it belongs; see [`ContextRows::spread_row`].
+    pub(crate) fn spread_row(
+        self,
+        contexts: &ContextRows,
+        row: &[i32],
+        place: (usize, usize),
         out: &mut [i32],
     ) {
         match self.0 {
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            Kind::Avx512(path) if states.len() >= avx512::WIDTH => {
-                path.decode_rounds(slots, min, states, words, out);
-            }
-            #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            Kind::Avx2(path) if states.len() >= 2 * avx2::WIDTH => {
-                path.decode_rounds(slots, min, states, words, out);
-            }
-            _ => rans::decode_rounds(slots, min, states, words, out),
+            Kind::Avx512(path) => path.spread_row(contexts, row, place, out),
+            _ => contexts.spread_row(row, place, out),
         }
     }
 
@@ -116,7 +154,9 @@ impl CoderPath {
                 path.start_rounds(entries, codes, states)
             }
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            Kind::Avx2(path) if states.len() >= avx2::WIDTH => {
+            Kind::Avx2(path) | Kind::Avx512(Avx512 { narrow: path })
+                if states.len() >= avx2::MIN_ENCODED =>
+            {
                 path.start_rounds(entries, codes, states)
             }
             _ => rans::start_rounds(entries.scalar(), codes, states),
@@ -131,6 +171,17 @@ impl CoderPath {
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
             Kind::Avx2(path) => path.codes_of(table, symbols, codes),
             Kind::Scalar => table.codes_of(symbols, codes),
+        }
+    }
+
+    /// Position of the first `wanted`.
+    pub(crate) fn find(self, symbols: &[i32], wanted: i32) -> Option<usize> {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Kind::Avx512(path) => path.find(symbols, wanted),
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Kind::Avx2(path) => path.find(symbols, wanted),
+            Kind::Scalar => slots::find(symbols, wanted),
         }
     }
 
@@ -160,7 +211,9 @@ impl CoderPath {
                 path.encode_rounds(entries, codes, states, words, free)
             }
             #[cfg(all(target_arch = "x86_64", feature = "std"))]
-            Kind::Avx2(path) if states.len() >= avx2::WIDTH => {
+            Kind::Avx2(path) | Kind::Avx512(Avx512 { narrow: path })
+                if states.len() >= avx2::MIN_ENCODED =>
+            {
                 path.encode_rounds(entries, codes, states, words, free)
             }
             _ => rans::encode_rounds(entries.scalar(), codes, states, words, free),

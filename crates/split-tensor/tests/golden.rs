@@ -94,7 +94,11 @@ fn frames_with_contexts_are_pinned() {
         Symbols::new(shape, values.collect()).unwrap()
     };
     let samples: Vec<Symbols> = (0..60).map(|_| smooth()).collect();
-    let set = TableSet::fit(&samples, &FitConfig::default()).unwrap();
+    let config = FitConfig {
+        max_tables: 64,
+        ..FitConfig::default()
+    };
+    let set = TableSet::fit(&samples, &config).unwrap();
     assert!(set.contexts() > 0);
     check("tables-contexts.bin", &set.to_bytes());
     let codec = Codec::new(Quantizer::uniform(1.0).unwrap(), set, shape, 9, 0x0102_0304).unwrap();

@@ -20,7 +20,7 @@ mod record;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use rustix::time::{ClockId, clock_gettime};
 
 use data::Source;
@@ -46,6 +46,14 @@ struct Options {
     /// Entropies of the source in bits per symbol
     #[arg(long, value_delimiter = ',', default_value = "0.3,1,2.5,4")]
     entropy: Vec<f64>,
+    /// What is coded: independent symbols, whole frames of small latents, smooth fields
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Iid, Kind::Latents, Kind::Fields])]
+    data: Vec<Kind>,
+    /// Files of symbols: latents, channels, height, width as 32-bit numbers, then the symbols of
+    /// each latent (channel, row, column) as 16-bit numbers, all lowest byte first. Tables are
+    /// fitted to the first half of the latents, the second half is measured
+    #[arg(long, value_delimiter = ',')]
+    file: Vec<PathBuf>,
     /// Rounds; each runs every coder once
     #[arg(long, default_value_t = 11)]
     rounds: usize,
@@ -55,6 +63,14 @@ struct Options {
     /// Seed of the messages
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Iid,
+    Latents,
+    Fields,
+    None,
 }
 
 /// Encodes and decodes messages that it was made with.
@@ -97,28 +113,41 @@ fn main() -> Result<()> {
         bail!("rounds and symbols are at least 1");
     }
     let mut rows = Vec::new();
-    for &entropy in &options.entropy {
-        for &symbols in &options.symbols {
-            let source = Source::new(entropy, symbols, options.seed)?;
-            let mut coders = peers::base(&source)?;
-            coders.extend(ours::coders(&source)?);
-            if !options.own {
-                coders.extend(peers::others(&source)?);
-            }
-            let measured = measure(&source, coders, options.rounds)?;
-            record::print(&measured);
-            rows.extend(measured);
+    let mut run = |source: &Source, own: Vec<Box<dyn Coder>>, peers: bool| -> Result<()> {
+        let mut coders = peers::base(source)?;
+        coders.extend(own);
+        if peers && !options.own {
+            coders.extend(peers::others(source)?);
         }
-    }
-    for (source, coders) in [
-        ours::small_latents(options.seed)?,
-        ours::smooth_fields(options.seed)?,
-    ] {
-        let mut all = peers::base(&source)?;
-        all.extend(coders);
-        let measured = measure(&source, all, options.rounds)?;
+        let measured = measure(source, coders, options.rounds)?;
         record::print(&measured);
         rows.extend(measured);
+        Ok(())
+    };
+    for kind in &options.data {
+        match kind {
+            Kind::Iid => {
+                for &entropy in &options.entropy {
+                    for &symbols in &options.symbols {
+                        let source = Source::new(entropy, symbols, options.seed)?;
+                        run(&source, ours::coders(&source)?, true)?;
+                    }
+                }
+            }
+            Kind::Latents => {
+                let (source, coders) = ours::small_latents(options.seed)?;
+                run(&source, coders, false)?;
+            }
+            Kind::None => {}
+            Kind::Fields => {
+                let (source, coders) = ours::smooth_fields(options.seed)?;
+                run(&source, coders, false)?;
+            }
+        }
+    }
+    for path in &options.file {
+        let (source, coders) = ours::from_file(path)?;
+        run(&source, coders, true)?;
     }
     if !options.dry_run {
         record::append(&options.out, &rows, options.seed)

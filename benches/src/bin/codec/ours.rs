@@ -1,6 +1,8 @@
 //! Our coders: every lane count worth a look, on every path of this machine.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
 use split_tensor::{
     Codec, CoderPath, FitConfig, Frame, FreqTable, FrequencyCount, Lanes, Latent, LatentShape,
     Quantizer, Scratch, Symbols, TableSet,
@@ -25,10 +27,10 @@ pub(crate) fn coders(source: &Source) -> Result<Vec<Box<dyn Coder>>> {
             // Below a vector's width every path is the scalar one.
             let width = match path.name() {
                 "avx512" => 16,
-                "avx2" => 8,
+                "avx2" => 4,
                 _ => 1,
             };
-            if lanes >= width {
+            if lanes >= width || (path.name() == "avx2" && lanes == 4) {
                 coders.push(Box::new(Rans::new(
                     source,
                     set.clone().with_path(path),
@@ -228,22 +230,59 @@ pub(crate) fn smooth_fields(seed: u64) -> Result<(Source, Vec<Box<dyn Coder>>)> 
         .map(|message| Symbols::new(shape, message.clone()))
         .collect::<Result<_, _>>()?;
     let source = Source::of(messages, "smooth fields of 64x16x16")?;
-    let plain = TableSet::fit(
-        &samples,
-        &FitConfig {
-            contexts: false,
-            ..FitConfig::default()
-        },
-    )?;
-    let fitted = TableSet::fit(&samples, &FitConfig::default())?;
+    let coders = fitted(&source, &samples, &samples)?;
+    Ok((source, coders))
+}
+
+/// One table, tables by channel and tables by neighbourhood, fitted to `train`, for `test`.
+fn fitted(source: &Source, train: &[Symbols], test: &[Symbols]) -> Result<Vec<Box<dyn Coder>>> {
+    let shape = test[0].shape();
+    let mut count = FrequencyCount::new(shape.channels())?;
+    train.iter().try_for_each(|symbols| count.add(symbols))?;
     let mut coders: Vec<Box<dyn Coder>> = Vec::new();
-    for set in [plain, fitted] {
-        for lanes in [4, 64] {
-            let mut coder = Rans::new(&source, set.clone(), lanes)?;
-            coder.messages.clone_from(&samples);
-            coder.shape = shape;
-            coders.push(Box::new(coder));
+    for set in [
+        TableSet::shared(count.shared_table()?),
+        count.channel_tables(16.0)?,
+        TableSet::fit(train, &FitConfig::default())?,
+    ] {
+        for lanes in [1, 4, 16, 32, 64] {
+            for path in CoderPath::all().filter(|path| *path == CoderPath::best() || lanes == 16) {
+                let mut coder = Rans::new(source, set.clone().with_path(path), lanes)?;
+                coder.messages = test.to_vec();
+                coder.shape = shape;
+                coders.push(Box::new(coder));
+            }
         }
     }
+    Ok(coders)
+}
+
+/// Symbols from a file, as `--file` describes it.
+pub(crate) fn from_file(path: &Path) -> Result<(Source, Vec<Box<dyn Coder>>)> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let (head, symbols) = bytes.split_at_checked(16).context("no header")?;
+    let number = |at: usize| -> Result<usize> {
+        Ok(u32::from_le_bytes(head[4 * at..4 * at + 4].try_into()?) as usize)
+    };
+    let shape = LatentShape::new(number(1)?, number(2)?, number(3)?)?;
+    if symbols.len() != 2 * shape.len() * number(0)? || number(0)? < 2 {
+        bail!("{} is not as long as its header says", path.display());
+    }
+    let all: Vec<Symbols> = symbols
+        .chunks_exact(2 * shape.len())
+        .map(|message| {
+            let values = message
+                .as_chunks()
+                .0
+                .iter()
+                .map(|s| i16::from_le_bytes(*s).into());
+            Symbols::new(shape, values.collect())
+        })
+        .collect::<Result<_, _>>()?;
+    let (train, test) = all.split_at(all.len() / 2);
+    let messages = test.iter().map(|symbols| symbols.values().to_vec());
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let source = Source::of(messages.collect(), &format!("{name} {shape}"))?;
+    let coders = fitted(&source, train, test)?;
     Ok((source, coders))
 }

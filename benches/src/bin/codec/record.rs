@@ -61,7 +61,7 @@ pub(crate) fn print(rows: &[Row]) {
 pub(crate) fn append(path: &Path, rows: &[Row], seed: u64) -> Result<()> {
     let common = json!({
         "schema": "split-codec/1",
-        "command": "cargo xtask bench codec",
+        "command": command(),
         "git": git(),
         "date": date()?,
         "machine": machine(),
@@ -94,6 +94,13 @@ pub(crate) fn append(path: &Path, rows: &[Row], seed: u64) -> Result<()> {
     }
     println!("\n{} lines appended to {}", rows.len(), path.display());
     Ok(())
+}
+
+/// This run as it was asked for.
+fn command() -> String {
+    let options = std::env::args().skip(1);
+    let words = ["cargo xtask bench codec".to_owned()].into_iter();
+    words.chain(options).collect::<Vec<_>>().join(" ")
 }
 
 fn rounded(value: f64, digits: i32) -> f64 {

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use super::slots::PACKED_ESCAPE;
+use super::slots::packed_escape;
 use crate::limits::small_u32;
 use crate::table::{FreqTable, SCALE};
 
@@ -35,7 +35,7 @@ impl CompactTable {
         let mut starts = [i16::MAX; ENTRIES];
         let mut entries = [0; ENTRIES];
         let listed = (0..).zip(table.frequencies().iter().copied());
-        let escape = (PACKED_ESCAPE, table.escape_frequency());
+        let escape = (small_u32(packed_escape(table)), table.escape_frequency());
         let with_slots = listed
             .filter(|&(_, frequency)| frequency > 0)
             .chain([escape]);
@@ -84,7 +84,7 @@ mod tests {
         let table = FreqTable::from_frequencies(-2, &[5, 0, 4000, 1, 0, 80]).unwrap();
         let compact = CompactTable::new(&table);
         let mut start = 0;
-        let escape = (table.min() + 255, table.escape_frequency());
+        let escape = (table.min() + 6, table.escape_frequency());
         let listed = (table.min()..).zip(table.frequencies().iter().copied());
         for (symbol, frequency) in listed.chain([escape]) {
             for slot in start..start + u32::from(frequency) {

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::contexts::ContextRows;
 use super::rans;
 use super::raw;
 use super::slots::{CoderTable, CoderTables, Slots};
@@ -149,12 +150,18 @@ fn fill_contexts(
 }
 
 fn write_raw_if_shorter(symbols: &[i32], begin: usize, out: &mut Vec<u8>) {
-    let width = raw::width_of(symbols);
-    if out.len() - begin > 1 + raw::bytes_of(width, symbols.len()) {
-        out.truncate(begin);
-        out.push(RAW);
-        raw::write(symbols, width, out);
+    let is_shorter = |width: u32| out.len() - begin > 1 + raw::bytes_of(width, symbols.len());
+    // Most payloads beat even symbols of few bits, and a look at some of them proves it.
+    let mut width = 0;
+    for piece in symbols.chunks(PIECE) {
+        width = raw::width_of(piece).max(width);
+        if !is_shorter(width) {
+            return;
+        }
     }
+    out.truncate(begin);
+    out.push(RAW);
+    raw::write(symbols, width, out);
 }
 
 /// Calls `visit` with table and symbol in coding order.
@@ -219,9 +226,10 @@ pub(crate) fn decode(
         any: false,
     };
     match set.layout() {
-        Layout::Contexts(model) => {
-            decode_contexts(set, shape, model, decoder, &mut reader, values)?;
-        }
+        Layout::Contexts(model) => match set.rows() {
+            Some(rows) => decode_rows(set, shape, rows, decoder, &mut reader, values)?,
+            None => decode_contexts(set, shape, model, decoder, &mut reader, values)?,
+        },
         layout => decode_channels(set, shape, layout, decoder, &mut reader, values)?,
     }
     if reader.any != escapes || reader.bits.finish().is_none_or(|left| !left.is_empty()) {
@@ -243,34 +251,55 @@ fn decode_channels(
     let coder = set.coder();
     for (channel, plane) in values.chunks_exact_mut(shape.plane()).enumerate() {
         let index = layout.table_of(channel);
-        let CoderTable { min, escape, .. } = coder.tables[usize::from(index)];
+        let CoderTable { escape, .. } = coder.tables[usize::from(index)];
         // A small plane meets its slots too rarely to have them in the cache.
         let plane_is_small = plane.len() <= SMALL_PLANE;
         // In pieces that are still in the first cache when they are searched for escapes.
-        for piece in plane.chunks_mut(PIECE) {
-            match (&coder.compact, &coder.slots) {
+        for piece in plane.chunks_mut(2 * PIECE) {
+            let may_be_escaped = match (&coder.compact, &coder.slots) {
                 (Some(tables), _) if plane_is_small => {
                     let table = &tables[usize::from(index)];
                     decoder.decode_run_with(|slot| table.lookup(slot), piece);
+                    true
                 }
-                (_, Slots::Packed(slots)) => {
-                    decoder.decode_run(CoderTables::packed(slots, index), min, piece);
-                }
+                (_, Slots::Packed(slots)) => decoder.decode_run(&coder.run(slots, index), piece),
                 (_, Slots::Wide(slots)) => {
                     decoder.decode_run_with(|slot| coder.wide(slots, index, slot), piece);
+                    true
                 }
-            }
-            // A look without branches first: most pieces have none.
-            if piece
-                .iter()
-                .fold(false, |any, &value| any | (value == escape))
-            {
-                for value in piece.iter_mut().filter(|value| **value == escape) {
-                    *value = escapes.read(set, index)?;
-                }
+            };
+            let mut rest = if may_be_escaped { piece } else { &mut [] };
+            while let Some(at) = set.path().find(rest, escape) {
+                rest[at] = escapes.read(set, index)?;
+                rest = &mut rest[at + 1..];
             }
         }
     }
+    decoder.finish()
+}
+
+/// Row by row, all channels of a pixel together.
+fn decode_rows(
+    set: &TableSet,
+    shape: LatentShape,
+    contexts: &ContextRows,
+    mut decoder: rans::Decoder<'_>,
+    escapes: &mut EscapeReader<'_>,
+    values: &mut Vec<i32>,
+) -> Result<(), DecodeError> {
+    let length = shape.width() * contexts.stride();
+    // Two rows behind the symbols: the buffer that the caller keeps serves for them as well.
+    values.resize(shape.len() + 2 * length, 0);
+    let (planes, rows) = values.split_at_mut(shape.len());
+    let (mut above, mut current) = rows.split_at_mut(length);
+    for y in 0..shape.height() {
+        let rows = ((y > 0).then_some(&*above), &mut *current);
+        decoder.decode_row(contexts, rows, &mut |table| escapes.read(set, table))?;
+        let place = (y * shape.width(), shape.plane());
+        set.path().spread_row(contexts, current, place, planes);
+        core::mem::swap(&mut above, &mut current);
+    }
+    values.truncate(shape.len());
     decoder.finish()
 }
 

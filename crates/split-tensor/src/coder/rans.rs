@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use crate::bits::{BitReader, BitWriter};
 use crate::error::DecodeError;
 
-pub(crate) use decode::{Decoder, decode_rounds};
+pub(crate) use decode::{Decoder, decode_rounds, refill};
 pub(crate) use encode::{Buffers, encode, encode_rounds, start_rounds};
 
 /// Most lanes of one payload.

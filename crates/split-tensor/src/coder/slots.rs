@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::buckets::BucketTable;
 use super::compact::CompactTable;
 use crate::bits::BitWriter;
 use crate::limits::{small_i32, small_u16, small_u32};
@@ -10,33 +11,47 @@ use crate::table::{FreqTable, SCALE, SCALE_BITS, slot_bits};
 /// Stands for an escape in wide tables until its value is read; no symbol is this small.
 const WIDE_ESCAPE: i32 = i32::MIN;
 
-/// Entry index of an escape in packed slots, so that its symbol reads as `min + 255`.
-pub(crate) const PACKED_ESCAPE: u32 = 255;
+/// Listed symbols up to which slots are packed: indices fit a byte.
+const MAX_PACKED: usize = 254;
 
-/// How a symbol changes a state, without a division: `q = 2 * state * magic >> 64` is
+/// Entry index of an escape in packed slots: after the last symbol that has a slot, so that
+/// what is written for an escape is never such a symbol.
+pub(crate) fn packed_escape(table: &FreqTable) -> usize {
+    let last = table.frequencies().iter().rposition(|&f| f > 0);
+    last.map_or(0, |index| index + 1)
+}
+
+/// How a symbol changes a state, without a division: `q = state * magic >> shift` is
 /// `state / frequency` for every state below 2^31, and the new state is
 /// `state + start + q * (4096 - frequency)`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct EncodeEntry {
-    magic: u64,
+    magic: u32,
     /// From this state on a word must be emitted first.
     pub(crate) limit: u32,
     start: u16,
     frequency: u16,
+    complement: u16,
+    shift: u16,
 }
 
 impl EncodeEntry {
     fn new(start: u16, frequency: u16) -> Self {
         debug_assert!(frequency > 0);
-        let limit = u32::from(frequency) << LIMIT_SHIFT;
-        // Rounded up by less than one, which moves the quotient by less than 2^-31.
-        let magic = (1u64 << 63).div_ceil(u64::from(frequency));
+        let divisor = u64::from(frequency);
+        let log = (divisor - 1).checked_ilog2().map_or(0, |log| log + 1);
+        let shift = 31 + log;
+        // The rounding error stays below one for states below 2^31, and the magic number
+        // itself lies between 2^31 and 2^32.
+        let magic = (1u64 << shift).div_ceil(divisor);
         Self {
-            magic,
-            limit,
+            magic: u32::try_from(magic).expect("below 2^32 by the choice of shift"),
+            limit: u32::from(frequency) << LIMIT_SHIFT,
             start,
             frequency,
+            complement: small_u16(SCALE as usize - usize::from(frequency)),
+            shift: small_u16(shift as usize),
         }
     }
 
@@ -44,15 +59,15 @@ impl EncodeEntry {
     #[inline]
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "the quotient is below 2^19"
+        reason = "a quotient of a state fits 32 bits"
     )]
     pub(crate) fn push(&self, state: u32) -> u32 {
-        let product = u128::from(2 * u64::from(state)) * u128::from(self.magic);
-        let quotient = (product >> 64) as u32;
-        let complement = SCALE - u32::from(self.frequency);
+        let product = u64::from(state) * u64::from(self.magic);
+        // The mask tells the compiler that the shift is in range.
+        let quotient = (product >> (self.shift & 63)) as u32;
         state
             .wrapping_add(u32::from(self.start))
-            .wrapping_add(quotient.wrapping_mul(complement))
+            .wrapping_add(quotient.wrapping_mul(u32::from(self.complement)))
     }
 }
 
@@ -63,24 +78,16 @@ const LIMIT_SHIFT: u32 = 15 - SCALE_BITS + 16;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CoderEntries {
     scalar: Vec<EncodeEntry>,
-    /// `state * magic >> (31 + shift)` is `state / frequency`.
-    magics: Vec<u32>,
-    /// Frequency (12 bits), start (12), shift (4).
-    rests: Vec<u32>,
+    /// From the lowest bit on: magic (32 bits), frequency (12), start (12), shift (8).
+    packed: Vec<u64>,
 }
 
 impl CoderEntries {
     fn push(&mut self, start: u16, frequency: u16) {
-        self.scalar.push(EncodeEntry::new(start, frequency));
-        let divisor = u64::from(frequency);
-        let shift = (divisor - 1).checked_ilog2().map_or(0, |log| log + 1);
-        // The rounding error stays below one for states below 2^31, and the magic number
-        // itself lies between 2^31 and 2^32.
-        let magic = (1u64 << (31 + shift)).div_ceil(divisor);
-        self.magics
-            .push(u32::try_from(magic).expect("below 2^32 by the choice of shift"));
-        self.rests
-            .push(u32::from(frequency) | (u32::from(start) << 12) | (shift << 24));
+        let entry = EncodeEntry::new(start, frequency);
+        let rest = u64::from(frequency) | (u64::from(start) << 12) | (u64::from(entry.shift) << 24);
+        self.packed.push(u64::from(entry.magic) | (rest << 32));
+        self.scalar.push(entry);
     }
 
     /// Entries for one symbol at a time.
@@ -89,10 +96,18 @@ impl CoderEntries {
         &self.scalar
     }
 
-    /// Magic numbers and packed rests, as many as there are entries and never none.
+    /// Entries for vectors.
     #[inline]
-    pub(crate) fn vector(&self) -> (&[u32], &[u32]) {
-        (&self.magics, &self.rests)
+    pub(crate) fn packed(&self) -> &[u64] {
+        &self.packed
+    }
+
+    /// Packed entries of many codes.
+    #[inline]
+    pub(crate) fn look_up(&self, codes: &[u32], entries: &mut [u64]) {
+        for (entry, &code) in entries.iter_mut().zip(codes) {
+            *entry = self.packed[code as usize];
+        }
     }
 }
 
@@ -123,6 +138,17 @@ pub(crate) enum Slots {
 /// Slots of one table in packed form.
 pub(crate) type PackedSlots = [u32; SCALE as usize];
 
+/// What decoding a run of symbols with one table needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunTable<'a> {
+    pub(crate) min: i32,
+    /// What is written for an escape; its entry index is the largest one.
+    pub(crate) escape: i32,
+    pub(crate) slots: &'a PackedSlots,
+    /// Where the table is small enough.
+    pub(crate) buckets: Option<&'a BucketTable>,
+}
+
 /// Coder side of all tables of a set.
 #[derive(Debug, Clone)]
 pub(crate) struct CoderTables {
@@ -131,13 +157,15 @@ pub(crate) struct CoderTables {
     /// Ideal code length of each entry; never used by the coder itself.
     bits: Vec<f32>,
     pub(crate) slots: Slots,
+    /// Small tables once more, for vectors.
+    buckets: Vec<Option<BucketTable>>,
     /// Only where they pay.
     pub(crate) compact: Option<Vec<CompactTable>>,
 }
 
 impl CoderTables {
     pub(crate) fn new(tables: &[FreqTable]) -> Self {
-        let packs = |table: &FreqTable| table.frequencies().len() < PACKED_ESCAPE as usize;
+        let packs = |table: &FreqTable| table.frequencies().len() <= MAX_PACKED;
         let packed = tables.iter().all(packs);
         let mut built = Self {
             tables: Vec::with_capacity(tables.len()),
@@ -148,6 +176,7 @@ impl CoderTables {
             } else {
                 Slots::Wide(Vec::new())
             },
+            buckets: tables.iter().map(BucketTable::new).collect(),
             compact: CompactTable::all(tables),
         };
         for table in tables {
@@ -164,7 +193,7 @@ impl CoderTables {
             count: small_u32(count),
             has_gaps: table.frequencies().contains(&0),
             escape: if packed {
-                table.min() + PACKED_ESCAPE.cast_signed()
+                table.min() + small_i32(packed_escape(table))
             } else {
                 WIDE_ESCAPE
             },
@@ -192,7 +221,7 @@ impl CoderTables {
             match &mut self.slots {
                 Slots::Packed(slots) => {
                     let index = if index == count {
-                        PACKED_ESCAPE
+                        small_u32(packed_escape(table))
                     } else {
                         small_u32(index)
                     };
@@ -215,6 +244,18 @@ impl CoderTables {
                 f64::from(self.bits[self.tables[usize::from(index)].base as usize + entry])
             }
             None => table.code_length_bits(symbol),
+        }
+    }
+
+    /// A table as a run of symbols needs it; `slots` are those of all tables.
+    #[inline]
+    pub(crate) fn run<'a>(&'a self, slots: &'a [u32], index: u16) -> RunTable<'a> {
+        let CoderTable { min, escape, .. } = self.tables[usize::from(index)];
+        RunTable {
+            min,
+            escape,
+            slots: Self::packed(slots, index),
+            buckets: self.buckets[usize::from(index)].as_ref(),
         }
     }
 
@@ -279,6 +320,22 @@ impl CoderTable {
     }
 }
 
+/// Position of the first `wanted`.
+#[inline]
+pub(crate) fn find(symbols: &[i32], wanted: i32) -> Option<usize> {
+    // A look without branches at many symbols, then at each of them.
+    const LOOK: usize = 64;
+    let has_it = |look: &&[i32]| {
+        look.iter()
+            .fold(false, |any, &value| any | (value == wanted))
+    };
+    let mut looks = symbols.chunks(LOOK);
+    let skipped = looks.position(|look| has_it(&look))?;
+    let begin = skipped * LOOK;
+    let within = symbols[begin..].iter().position(|&value| value == wanted)?;
+    Some(begin + within)
+}
+
 #[cold]
 fn put_escape(table: &FreqTable, symbol: i32, bits: &mut BitWriter<'_>) {
     if table.index_of(symbol).is_none() {
@@ -314,7 +371,7 @@ mod tests {
             let mut entries = CoderEntries::default();
             entries.push(3, frequency);
             let entry = entries.scalar[0];
-            let (magic, shift) = (u64::from(entries.magics[0]), 31 + (entries.rests[0] >> 24));
+            let (magic, shift) = (entries.packed[0] & 0xffff_ffff, entries.packed[0] >> 56);
             let divisor = u32::from(frequency);
             for base in [
                 0,

@@ -7,6 +7,7 @@ use super::FreqTable;
 use super::context::ContextModel;
 use super::own;
 use super::serial;
+use crate::coder::contexts::ContextRows;
 use crate::coder::payload::{self, Scratch};
 use crate::coder::rans;
 use crate::coder::slots::CoderTables;
@@ -57,6 +58,8 @@ pub struct TableSet {
     tables: Arc<Vec<FreqTable>>,
     layout: Layout,
     coder: Arc<CoderTables>,
+    /// For sets with contexts that vectors can decode.
+    rows: Option<Arc<ContextRows>>,
     path: CoderPath,
 }
 
@@ -341,10 +344,15 @@ impl TableSet {
     /// For tables and a layout that fit together.
     pub(crate) fn build(tables: Vec<FreqTable>, layout: Layout) -> Self {
         let coder = CoderTables::new(&tables);
+        let rows = match &layout {
+            Layout::Contexts(model) => ContextRows::new(&tables, model),
+            _ => None,
+        };
         Self {
             tables: Arc::new(tables),
             layout,
             coder: Arc::new(coder),
+            rows: rows.map(Arc::new),
             path: CoderPath::best(),
         }
     }
@@ -382,6 +390,10 @@ impl TableSet {
 
     pub(crate) fn coder(&self) -> &CoderTables {
         &self.coder
+    }
+
+    pub(crate) fn rows(&self) -> Option<&ContextRows> {
+        self.rows.as_deref()
     }
 
     fn bits_of(&self, index: u16, symbol: i32) -> f64 {

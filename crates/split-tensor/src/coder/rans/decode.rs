@@ -1,7 +1,8 @@
 //! The decoder: scalar, in groups of lanes without branches.
 
 use super::{LOW, MAX_LANES, read_single_state, read_states};
-use crate::coder::slots::PackedSlots;
+use crate::coder::contexts::{ContextRows, Lanes};
+use crate::coder::slots::{PackedSlots, RunTable};
 use crate::error::DecodeError;
 use crate::simd::CoderPath;
 use crate::table::{SCALE, SCALE_BITS};
@@ -43,26 +44,30 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// Decodes `out.len()` symbols with one packed table.
-    pub(crate) fn decode_run(&mut self, slots: &PackedSlots, min: i32, mut out: &mut [i32]) {
+    /// Decodes `out.len()` symbols with one table; whether an escape may be among them.
+    pub(crate) fn decode_run(&mut self, table: &RunTable<'_>, mut out: &mut [i32]) -> bool {
         let until_round = self.next.wrapping_neg() & (self.lanes - 1);
         let head = until_round.min(out.len());
         let (first, rest) = out.split_at_mut(head);
-        self.decode_singly(slots, min, first);
+        let mut escaped = self.decode_singly(table, first);
         out = rest;
         let whole = out.len() & !(self.lanes - 1);
         let (rounds, tail) = out.split_at_mut(whole);
         let states = &mut self.states[..self.lanes];
-        self.path
-            .decode_rounds(slots, min, states, &mut self.words, rounds);
+        escaped |= self
+            .path
+            .decode_rounds(table, states, &mut self.words, rounds);
         self.next += whole;
-        self.decode_singly(slots, min, tail);
+        escaped | self.decode_singly(table, tail)
     }
 
-    fn decode_singly(&mut self, slots: &PackedSlots, min: i32, out: &mut [i32]) {
+    fn decode_singly(&mut self, table: &RunTable<'_>, out: &mut [i32]) -> bool {
+        let mut escaped = false;
         for symbol in out {
-            *symbol = self.decode_packed(slots, min);
+            *symbol = self.decode_packed(table.slots, table.min);
+            escaped |= *symbol == table.escape;
         }
+        escaped
     }
 
     /// Decodes the next symbol with a packed table.
@@ -102,6 +107,25 @@ impl<'a> Decoder<'a> {
         step_with(&mut self.states[lane], &mut self.words, lookup)
     }
 
+    /// Decodes a row of pixels with contexts; see [`ContextRows::decode_row`].
+    pub(crate) fn decode_row(
+        &mut self,
+        contexts: &ContextRows,
+        rows: (Option<&[i32]>, &mut [i32]),
+        escape: &mut dyn FnMut(u16) -> Result<i32, DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let mut lanes = Lanes {
+            states: &mut self.states,
+            count: self.lanes,
+            next: self.next,
+        };
+        let words = &mut self.words;
+        self.path
+            .decode_row(contexts, rows, &mut lanes, words, escape)?;
+        self.next = lanes.next;
+        Ok(())
+    }
+
     /// Checks that the words are used up and the lanes are back where an encoder starts.
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
         if !self.words.is_empty() {
@@ -121,8 +145,9 @@ impl<'a> Decoder<'a> {
     }
 }
 
+/// Takes a word where the state is low and one is left.
 #[inline]
-fn refill(state: &mut u32, words: &mut &[u8]) {
+pub(crate) fn refill(state: &mut u32, words: &mut &[u8]) {
     if *state < LOW
         && let Some((word, rest)) = words.split_first_chunk::<2>()
     {
@@ -154,32 +179,33 @@ fn advance(state: u32, entry: u32) -> u32 {
     (entry >> 20) * (state >> SCALE_BITS) + ((entry >> 8) & 0xfff)
 }
 
-/// Whole rounds. The scalar path.
+/// Whole rounds; whether an escape is among them. The scalar path.
 pub(crate) fn decode_rounds(
-    slots: &PackedSlots,
-    min: i32,
+    table: &RunTable<'_>,
     states: &mut [u32],
     words: &mut &[u8],
     out: &mut [i32],
-) {
+) -> bool {
     match states.len() {
-        1 => decode_groups::<1>(slots, min, states, words, out),
-        2 => decode_groups::<2>(slots, min, states, words, out),
-        4 => decode_groups::<4>(slots, min, states, words, out),
-        8 => decode_groups::<8>(slots, min, states, words, out),
+        1 => decode_groups::<1>(table, states, words, out),
+        2 => decode_groups::<2>(table, states, words, out),
+        4 => decode_groups::<4>(table, states, words, out),
+        8 => decode_groups::<8>(table, states, words, out),
         lanes => {
             for round in out.chunks_exact_mut(lanes) {
                 for (out, states) in round.chunks_exact_mut(8).zip(states.chunks_exact_mut(8)) {
-                    decode_groups::<8>(slots, min, states, words, out);
+                    decode_groups::<8>(table, states, words, out);
                 }
             }
         }
     }
+    // A look of its own and without branches: cheaper than one in the loops.
+    let is_escape = |&value: &i32| value == table.escape;
+    out.iter().fold(false, |any, value| any | is_escape(value))
 }
 
 fn decode_groups<const LANES: usize>(
-    slots: &PackedSlots,
-    min: i32,
+    &RunTable { min, slots, .. }: &RunTable<'_>,
     kept: &mut [u32],
     words: &mut &[u8],
     out: &mut [i32],
