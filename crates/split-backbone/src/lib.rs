@@ -16,8 +16,9 @@ mod yolox;
 
 pub use self::cut::{CutError, ResNetHead, ResNetTail, SplitPoint, cut};
 pub use self::data::{
-    DataError, DataSource, Framing, LoadOptions, Loaded, MAX_SET_BYTES, Part, Pictures,
-    PicturesError, Preprocess, SkippedPicture, top1, topk,
+    DataError, DataSource, Framing, LoadOptions, Loaded, MAX_PICTURE_FILE_BYTES, MAX_SET_BYTES,
+    Part, PictureError, Pictures, PicturesError, Preprocess, SkippedPicture, decode_picture,
+    photo_files, read_picture, top1, topk,
 };
 pub use self::detection::{
     Annotation, CocoCategory, CocoError, CocoPicture, CocoSet, DetectOptions, Detection, Letterbox,
