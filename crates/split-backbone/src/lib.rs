@@ -1,5 +1,6 @@
 //! Backbones that can be cut: ResNets, their split points, weights and data sets.
 
+mod catalog;
 mod conv;
 mod cut;
 mod data;
@@ -14,6 +15,7 @@ pub mod rivals;
 mod weights;
 mod yolox;
 
+pub use self::catalog::{BackboneConfig, MAX_INPUT_SIDE};
 pub use self::cut::{CutError, ResNetHead, ResNetTail, SplitPoint, cut};
 pub use self::data::{
     DataError, DataSource, Framing, LoadOptions, Loaded, MAX_PICTURE_FILE_BYTES, MAX_SET_BYTES,

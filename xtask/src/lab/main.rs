@@ -16,6 +16,7 @@ mod plot;
 mod record;
 mod report;
 mod setup;
+mod splits;
 mod train;
 
 /// Train and measure bottleneck units.
@@ -40,6 +41,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Fetch a picture set.
     Data(data::DataArgs),
+    /// Every legal cut of a backbone, with what crosses it and what both sides pay.
+    Splits(splits::SplitsArgs),
     /// Train the embedded default's backbone from its seed.
     TrainBackbone(backbone::BackboneArgs),
 }
@@ -63,6 +66,7 @@ fn run(command: Command) -> Result<()> {
         Command::Decode(args) => eval::decode(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Splits(args) => splits::run(&args),
         Command::TrainBackbone(args) => backbone::run(&args),
     }
 }
