@@ -23,8 +23,10 @@ pub use self::data::{
     photo_files, read_picture, top1, topk,
 };
 pub use self::detection::{
-    Annotation, CocoCategory, CocoError, CocoPicture, CocoSet, DetectOptions, Detection, Letterbox,
-    LetterboxError, Precision, ScoredBox, average_precision, decode,
+    Annotation, CocoCategory, CocoError, CocoFolder, CocoPicture, CocoSet, CoveredCodec,
+    CoveredError, CoveredFrame, DetectOptions, Detection, Interval, Letterbox, LetterboxError,
+    PairedBootstrap, Precision, ScoredBox, View, ViewConfig, Views, ViewsError, average_precision,
+    canvas_input, decode,
 };
 pub use self::graph::{Graph, GraphCut, Layer};
 pub use self::profile::{ActivationShape, CutProfile, Profile};
@@ -35,5 +37,7 @@ pub use self::resnet::{
 pub use self::weights::{
     MAX_WEIGHTS_BYTES, ShapeDifference, WeightsError, WeightsReport, file_sha256,
 };
-pub use self::yolox::{Yolox, YoloxConfig, YoloxHead, YoloxPoint, YoloxTail, cut_yolox};
+pub use self::yolox::{
+    DetectorDistortion, SILU_DEPTH, Yolox, YoloxConfig, YoloxHead, YoloxPoint, YoloxTail, cut_yolox,
+};
 pub use split_bottleneck::{Head, Tail};

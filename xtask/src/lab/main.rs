@@ -10,6 +10,7 @@ mod backbone;
 mod backend;
 mod bench;
 mod data;
+mod detect;
 mod eval;
 mod files;
 mod plot;
@@ -49,7 +50,13 @@ enum Command {
 
 fn main() -> ExitCode {
     // Without a backtrace: what goes wrong here is for the person to mend, not for us.
-    match run(Cli::parse().command) {
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let result = if detect::asked(&words) {
+        detect::run(words)
+    } else {
+        run(Cli::parse().command)
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
