@@ -10,7 +10,7 @@ use std::io::Write;
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
-use burn::tensor::{Device, Tensor, TensorData, activation::relu};
+use burn::tensor::{Device, Tensor, TensorData, activation::relu, s};
 use rand_core::SeedableRng;
 use rand_pcg::Pcg64;
 use split_bottleneck::{
@@ -138,7 +138,7 @@ pub(crate) fn run(steps: usize) -> Result<Outcome, Box<dyn Error>> {
         weights_sha256: "drawn from seed 7".to_owned(),
     };
     let codec = Bank::new(note, vec![rung])?.open(0, &device)?;
-    let picture = pictures.slice([0..1]);
+    let picture = pictures.slice(s![0..1]);
     let frames = codec.encode(network.first(picture.clone()))?;
     let answer = network.rest(codec.decode(&frames)?);
     let whole = network.rest(network.first(picture));

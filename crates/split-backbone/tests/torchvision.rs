@@ -46,7 +46,12 @@ fn values(name: &str, shape: &[usize]) -> Vec<f32> {
         0.25
     } else {
         let fan_in: usize = shape[1..].iter().product();
-        (12.0 / fan_in as f64).sqrt() as f32
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "rounded once, as in the script"
+        )]
+        let bound = (12.0 / fan_in as f64).sqrt() as f32;
+        bound
     };
     draw.into_iter()
         .map(|value| (value - 0.5) * bound)

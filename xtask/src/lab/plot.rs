@@ -47,11 +47,7 @@ fn draw(document: &Document, svg: &mut String) -> Result<(), Box<dyn std::error:
     };
     let left = fold(f64::INFINITY, f64::min, |p| p.0).clamp(1.0, 1e9) * 0.8;
     let right = fold(2.0, f64::max, |p| p.0).max(left * 2.0) * 1.2;
-    // Mean average precision goes from 0 to 1, top-1 is in per cent.
-    let (unit, metric, digits) = match document.backbone.metric.as_str() {
-        "map" => (0.01, "mAP", 2),
-        _ => (1.0, "top-1, %", 0),
-    };
+    let (unit, metric, digits) = axis(&document.backbone.metric);
     let bottom = (fold(unsplit, f64::min, |p| p.1) - 2.0 * unit).max(0.0);
     let area = SVGBackend::with_string(svg, (760, 480)).into_drawing_area();
     area.fill(&WHITE)?;
@@ -102,4 +98,13 @@ fn draw(document: &Document, svg: &mut String) -> Result<(), Box<dyn std::error:
         .draw()?;
     area.present()?;
     Ok(())
+}
+
+/// Size of a point, label and decimals of the accuracy: mean average precision goes from 0 to 1,
+/// top-1 is in per cent.
+fn axis(metric: &str) -> (f64, &'static str, usize) {
+    match metric {
+        "map" => (0.01, "mAP", 2),
+        _ => (1.0, "top-1, %", 0),
+    }
 }

@@ -221,24 +221,27 @@ impl Splits {
             .x_label_formatter(&|x| format!("{x:.0}"))
             .y_label_formatter(&|y| format!("{y:.0}"))
             .draw()?;
-        let groups: [(&str, RGBColor, fn(&Cut) -> bool); 3] = [
-            ("several tensors", RGBColor(170, 170, 170), |cut| {
-                cut.tensors.len() > 1
-            }),
-            ("one tensor", RGBColor(213, 94, 0), |cut| {
-                cut.tensors.len() == 1 && !cut.split_point
-            }),
+        // Label, colour, whether several tensors cross, whether it is a split point.
+        let groups = [
+            ("several tensors", RGBColor(170, 170, 170), (true, false)),
+            ("one tensor", RGBColor(213, 94, 0), (false, false)),
             (
                 "one tensor, --split takes it",
                 RGBColor(0, 90, 181),
-                |cut| cut.split_point,
+                (false, true),
             ),
         ];
-        for (label, colour, belongs) in groups {
-            let points = self.cuts.iter().filter(|cut| belongs(cut));
+        for (label, colour, wanted) in groups {
+            let belongs = |cut: &&Cut| (cut.tensors.len() > 1, cut.split_point) == wanted;
+            let points = self.cuts.iter().filter(belongs);
             let points = points.map(|cut| (self.share(cut), float(cut.bytes.max(1))));
+            let points: Vec<_> = points.collect();
+            if points.is_empty() {
+                continue;
+            }
+            let circles = points.into_iter();
             chart
-                .draw_series(points.map(|point| Circle::new(point, 3, colour.filled())))?
+                .draw_series(circles.map(|point| Circle::new(point, 3, colour.filled())))?
                 .label(label)
                 .legend(move |(x, y)| Circle::new((x + 9, y), 3, colour.filled()));
         }
@@ -251,7 +254,7 @@ impl Splits {
         }))?;
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerLeft)
+            .position(SeriesLabelPosition::UpperRight)
             .background_style(WHITE.mix(0.85))
             .border_style(BLACK.mix(0.4))
             .draw()?;

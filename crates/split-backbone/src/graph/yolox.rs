@@ -15,7 +15,7 @@ impl YoloxConfig {
     #[must_use]
     pub fn graph(&self, height: usize, width: usize) -> Graph {
         for side in [height, width] {
-            let fits = side > 0 && side.is_multiple_of(YoloxConfig::SIDE_MULTIPLE);
+            let fits = side > 0 && side.is_multiple_of(Self::SIDE_MULTIPLE);
             assert!(fits, "a side of {side} is no multiple of 32");
         }
         let mut graph = Graph::new(ActivationShape {
