@@ -4,6 +4,7 @@ mod cifar;
 mod folder;
 mod pictures;
 mod preprocess;
+mod read;
 mod sheets;
 
 use std::fmt;
@@ -13,9 +14,10 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-pub use self::folder::Framing;
+pub use self::folder::{Framing, photo_files};
 pub use self::pictures::{MAX_SET_BYTES, Pictures, PicturesError};
 pub use self::preprocess::{Preprocess, top1, topk};
+pub use self::read::{MAX_PICTURE_FILE_BYTES, PictureError, decode_picture, read_picture};
 
 /// Where a picture set comes from.
 ///

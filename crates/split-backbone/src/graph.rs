@@ -1,5 +1,6 @@
 //! A backbone as a graph of layers: every legal cut with everything that has to cross it.
 
+mod conv;
 mod resnet;
 mod yolox;
 

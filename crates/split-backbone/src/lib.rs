@@ -1,5 +1,6 @@
 //! Backbones that can be cut: ResNets, their split points, weights and data sets.
 
+mod catalog;
 mod conv;
 mod cut;
 mod data;
@@ -14,14 +15,18 @@ pub mod rivals;
 mod weights;
 mod yolox;
 
+pub use self::catalog::{BackboneConfig, MAX_INPUT_SIDE};
 pub use self::cut::{CutError, ResNetHead, ResNetTail, SplitPoint, cut};
 pub use self::data::{
-    DataError, DataSource, Framing, LoadOptions, Loaded, MAX_SET_BYTES, Part, Pictures,
-    PicturesError, Preprocess, SkippedPicture, top1, topk,
+    DataError, DataSource, Framing, LoadOptions, Loaded, MAX_PICTURE_FILE_BYTES, MAX_SET_BYTES,
+    Part, PictureError, Pictures, PicturesError, Preprocess, SkippedPicture, decode_picture,
+    photo_files, read_picture, top1, topk,
 };
 pub use self::detection::{
-    Annotation, CocoCategory, CocoError, CocoPicture, CocoSet, DetectOptions, Detection, Letterbox,
-    LetterboxError, Precision, ScoredBox, average_precision, decode,
+    Annotation, CocoCategory, CocoError, CocoFolder, CocoPicture, CocoSet, CoveredCodec,
+    CoveredError, CoveredFrame, DetectOptions, Detection, Interval, Letterbox, LetterboxError,
+    PairedBootstrap, Precision, ScoredBox, View, ViewConfig, Views, ViewsError, average_precision,
+    canvas_input, decode,
 };
 pub use self::graph::{Graph, GraphCut, Layer};
 pub use self::profile::{ActivationShape, CutProfile, Profile};
@@ -32,5 +37,7 @@ pub use self::resnet::{
 pub use self::weights::{
     MAX_WEIGHTS_BYTES, ShapeDifference, WeightsError, WeightsReport, file_sha256,
 };
-pub use self::yolox::{Yolox, YoloxConfig, YoloxHead, YoloxPoint, YoloxTail, cut_yolox};
+pub use self::yolox::{
+    DetectorDistortion, SILU_DEPTH, Yolox, YoloxConfig, YoloxHead, YoloxPoint, YoloxTail, cut_yolox,
+};
 pub use split_bottleneck::{Head, Tail};

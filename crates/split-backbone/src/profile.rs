@@ -1,7 +1,7 @@
 //! What a cut costs: shapes, bytes, multiply-adds, parameters, memory. Arithmetic only.
 
 use crate::cut::SplitPoint;
-use crate::resnet::{BlockKind, BlockPlan, ResNetConfig, ShortcutKind};
+use crate::resnet::ResNetConfig;
 
 /// Bytes of one 32-bit float.
 const F32_BYTES: u64 = 4;
@@ -73,217 +73,51 @@ pub struct CutProfile {
     pub tail_peak_bytes: u64,
 }
 
-/// What a run of layers costs.
-#[derive(Clone, Copy)]
-pub(crate) struct Cost {
-    pub(crate) macs: u64,
-    pub(crate) parameters: u64,
-    pub(crate) peak_bytes: u64,
-    pub(crate) output: ActivationShape,
-}
-
 impl ResNetConfig {
-    /// Counts the network's cost for pictures of the given size. Counts saturate.
+    /// The cost of every split point for pictures of the given size, read off the
+    /// [graph](Self::graph). Counts saturate.
+    ///
+    /// # Panics
+    ///
+    /// If a side is 0.
     #[must_use]
     pub fn profile(&self, height: usize, width: usize) -> Profile {
-        let input = ActivationShape {
-            channels: 3,
-            height,
-            width,
-        };
-        let stem = self.stem_cost(input);
-        let mut activation = stem.output;
-        let mut steps = vec![stem];
-        for plan in self.plan().iter().flatten() {
-            let block = block_cost(plan, activation);
-            activation = block.output;
-            steps.push(block);
-        }
-        let pooled = ActivationShape {
-            channels: activation.channels,
-            height: 1,
-            width: 1,
-        };
-        steps.push(Cost {
-            macs: 0,
-            parameters: 0,
-            peak_bytes: activation.bytes().saturating_add(pooled.bytes()),
-            output: pooled,
-        });
-        let classifier = self.classifier_cost(pooled);
-
-        let cuts = self.split_points().into_iter().enumerate();
-        let cuts = cuts.map(|(index, point)| {
-            let (head, tail) = steps.split_at(index + 1);
-            let head = total(stem, &head[1..]);
-            let tail = total(classifier, tail);
-            let shape = steps[index].output;
+        let graph = self.graph(height, width);
+        let all = graph.cuts();
+        let cuts = self.split_points().into_iter().map(|point| {
+            let name = point.to_string();
+            let cut = all.iter().find(|cut| cut.after == name);
+            let cut = cut.expect("the graph names its layers as split points are written");
+            let [live] = cut.live.as_slice() else {
+                unreachable!(
+                    "one tensor crosses a split point, at {point} {:?} do",
+                    cut.live
+                );
+            };
             CutProfile {
                 point,
-                shape,
-                bytes: shape.bytes(),
-                head_macs: head.macs,
-                tail_macs: tail.macs,
-                head_parameters: head.parameters,
-                tail_parameters: tail.parameters,
-                head_peak_bytes: head.peak_bytes,
-                tail_peak_bytes: tail.peak_bytes,
+                shape: graph.layers()[*live].shape,
+                bytes: cut.bytes,
+                head_macs: cut.head_macs,
+                tail_macs: cut.tail_macs,
+                head_parameters: cut.head_parameters,
+                tail_parameters: cut.tail_parameters,
+                head_peak_bytes: cut.head_peak_bytes,
+                tail_peak_bytes: cut.tail_peak_bytes,
             }
         });
-        let cuts = cuts.collect();
-        let whole = total(classifier, &steps);
         Profile {
-            input,
-            macs: whole.macs,
-            parameters: whole.parameters,
-            peak_bytes: whole.peak_bytes,
-            cuts,
-        }
-    }
-
-    fn stem_cost(&self, input: ActivationShape) -> Cost {
-        let stem = self.stem();
-        let conv = Conv::spatial(stem.width, stem.kernel, stem.stride);
-        let cost = conv.cost(input);
-        if !stem.max_pool {
-            return cost;
-        }
-        let output = ActivationShape {
-            channels: stem.width,
-            height: (cost.output.height - 1) / 2 + 1,
-            width: (cost.output.width - 1) / 2 + 1,
-        };
-        let pooling = cost.output.bytes().saturating_add(output.bytes());
-        Cost {
-            peak_bytes: cost.peak_bytes.max(pooling),
-            output,
-            ..cost
-        }
-    }
-
-    fn classifier_cost(&self, pooled: ActivationShape) -> Cost {
-        let macs = product(&[pooled.channels, self.classes()]);
-        let output = ActivationShape {
-            channels: self.classes(),
-            height: 1,
-            width: 1,
-        };
-        Cost {
-            macs,
-            parameters: macs.saturating_add(product(&[self.classes()])),
-            peak_bytes: pooled.bytes().saturating_add(output.bytes()),
-            output,
+            input: graph.layers()[0].shape,
+            macs: graph.macs(),
+            parameters: graph.parameters(),
+            peak_bytes: graph.peak_bytes(),
+            cuts: cuts.collect(),
         }
     }
 }
 
-/// A convolution with batch norm or bias.
-#[derive(Clone, Copy)]
-pub(crate) struct Conv {
-    pub(crate) outputs: usize,
-    pub(crate) kernel: usize,
-    pub(crate) stride: usize,
-    pub(crate) padding: usize,
-    pub(crate) dilation: usize,
-    pub(crate) groups: usize,
-    /// Trained values per output channel besides the kernel: two of a norm, one of a bias.
-    pub(crate) shifts: usize,
-}
-
-impl Conv {
-    /// A dense convolution with norm whose padding keeps the size at stride 1.
-    pub(crate) fn spatial(outputs: usize, kernel: usize, stride: usize) -> Self {
-        Self {
-            outputs,
-            kernel,
-            stride,
-            padding: kernel / 2,
-            dilation: 1,
-            groups: 1,
-            shifts: 2,
-        }
-    }
-
-    pub(crate) fn cost(self, input: ActivationShape) -> Cost {
-        let side = |size: usize| {
-            let reach = self.dilation * (self.kernel - 1) + 1;
-            (size + 2 * self.padding - reach) / self.stride + 1
-        };
-        let output = ActivationShape {
-            channels: self.outputs,
-            height: side(input.height),
-            width: side(input.width),
-        };
-        let fan_in = input.channels / self.groups;
-        let weights = product(&[self.outputs, fan_in, self.kernel, self.kernel]);
-        let pixels = product(&[output.height, output.width]);
-        Cost {
-            macs: weights.saturating_mul(pixels),
-            parameters: weights.saturating_add(product(&[self.shifts, self.outputs])),
-            peak_bytes: input.bytes().saturating_add(output.bytes()),
-            output,
-        }
-    }
-}
-
-fn block_cost(plan: &BlockPlan, input: ActivationShape) -> Cost {
-    let spatial = |outputs, stride| Conv {
-        padding: plan.dilation,
-        dilation: plan.dilation,
-        groups: plan.groups,
-        ..Conv::spatial(outputs, 3, stride)
-    };
-    let pointwise = |outputs, stride| Conv::spatial(outputs, 1, stride);
-    let convs = match plan.kind {
-        BlockKind::Basic => vec![spatial(plan.width, plan.stride), spatial(plan.outputs, 1)],
-        BlockKind::Bottleneck => vec![
-            pointwise(plan.width, 1),
-            spatial(plan.width, plan.stride),
-            pointwise(plan.outputs, 1),
-        ],
-    };
-    let kept = input.bytes();
-    let mut cost = Cost {
-        macs: 0,
-        parameters: 0,
-        peak_bytes: 0,
-        output: input,
-    };
-    for (index, conv) in convs.into_iter().enumerate() {
-        let step = conv.cost(cost.output);
-        // The block's input waits for the sum; the first convolution reads it anyway.
-        let waiting = if index == 0 { 0 } else { kept };
-        cost = Cost {
-            macs: cost.macs.saturating_add(step.macs),
-            parameters: cost.parameters.saturating_add(step.parameters),
-            peak_bytes: cost.peak_bytes.max(step.peak_bytes.saturating_add(waiting)),
-            output: step.output,
-        };
-    }
-    if plan.reshapes() {
-        let result = cost.output.bytes();
-        let shortcut = result.saturating_add(kept).saturating_add(result);
-        cost.peak_bytes = cost.peak_bytes.max(shortcut);
-        if plan.shortcut == ShortcutKind::Projection {
-            let projection = pointwise(plan.outputs, plan.stride).cost(input);
-            cost.macs = cost.macs.saturating_add(projection.macs);
-            cost.parameters = cost.parameters.saturating_add(projection.parameters);
-        }
-    }
-    cost
-}
-
-/// Cost of `first` and `others` together; the output is that of `first`.
-fn total(first: Cost, others: &[Cost]) -> Cost {
-    others.iter().fold(first, |sum, step| Cost {
-        macs: sum.macs.saturating_add(step.macs),
-        parameters: sum.parameters.saturating_add(step.parameters),
-        peak_bytes: sum.peak_bytes.max(step.peak_bytes),
-        output: sum.output,
-    })
-}
-
-fn product(factors: &[usize]) -> u64 {
+/// A product that saturates.
+pub(crate) fn product(factors: &[usize]) -> u64 {
     factors.iter().fold(1, |product: u64, &factor| {
         product.saturating_mul(u64::try_from(factor).unwrap_or(u64::MAX))
     })
@@ -353,6 +187,24 @@ mod tests {
         assert_eq!(at("layer3.4").head_macs, 3_059_531_776);
         let shape = at("layer3.4").shape;
         assert_eq!((shape.channels, shape.height, shape.width), (1024, 14, 14));
+    }
+
+    #[test]
+    fn resnet56_cuts_have_the_published_device_costs() {
+        let config = ResNetConfig::named("resnet56").unwrap();
+        let profile = config.profile(32, 32);
+        for (point, macs, bytes) in [
+            ("stem", 442_368, 65_536),
+            ("layer1.0", 5_160_960, 65_536),
+            ("layer1", 42_909_696, 65_536),
+            ("layer2", 84_197_376, 32_768),
+            ("layer3", 125_485_056, 16_384),
+            ("pool", 125_485_056, 256),
+        ] {
+            let cut = profile.cuts[config.locate(point.parse().unwrap()).unwrap()];
+            assert_eq!((cut.head_macs, cut.bytes), (macs, bytes), "{point}");
+            assert_eq!(cut.tail_macs, 125_485_696 - macs, "{point}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod config;
 mod cut;
+mod distil;
 mod layers;
 mod neck;
 
@@ -11,7 +12,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, s};
 
 pub use self::config::YoloxConfig;
-pub use self::cut::{YoloxHead, YoloxPoint, YoloxTail, cut_yolox};
+pub use self::cut::{SILU_DEPTH, YoloxHead, YoloxPoint, YoloxTail, cut_yolox};
+pub use self::distil::DetectorDistortion;
 use self::layers::{ConvAct, Dark, Norms, Scales};
 use self::neck::{Heads, Neck};
 use crate::conv::Weights;

@@ -217,26 +217,18 @@ fn all_pictures_score_as_the_reference() {
 }
 
 #[test]
-fn cuts_change_nothing_and_folding_little() {
+fn folding_the_norms_changes_little() {
     let device = Device::flex();
-    let input = |side: usize| {
-        let pixels = (0..3 * 32 * side)
-            .map(|i| ((i * 7919) % 256) as f32)
-            .collect();
-        Tensor::<4>::from_data(TensorData::new::<f32, _>(pixels, [1, 3, 32, side]), &device)
-    };
+    let pixels = (0..3 * 32 * 64)
+        .map(|i| ((i * 7919) % 256) as f32)
+        .collect();
+    let pixels = TensorData::new::<f32, _>(pixels, [1, 3, 32, 64]);
+    let input = Tensor::<4>::from_data(pixels, &device);
     for name in ["yolox_nano", "yolox_tiny"] {
         let config = YoloxConfig::named(name).unwrap().with_classes(3).unwrap();
         let network = config.init_seeded(1, &device);
-        let whole = values(network.forward(input(64)));
-        for point in YoloxPoint::ALL {
-            let (head, tail) = cut_yolox(&network, point);
-            let parts = values(tail.forward(head.forward(input(64))));
-            assert!(whole == parts, "{name} {point}");
-        }
-        let pyramid = network.pyramid(input(64));
-        assert!(whole == values(network.from_pyramid(pyramid)), "{name}");
-        let folded = values(network.fold_batch_norm().forward(input(64)));
+        let whole = values(network.forward(input.clone()));
+        let folded = values(network.fold_batch_norm().forward(input.clone()));
         let size = whole.iter().fold(1.0_f32, |size, v| size.max(v.abs()));
         assert!(worst(&whole, &folded) <= 1e-5 * size, "{name}");
     }

@@ -65,49 +65,6 @@ fn saved_names_are_torchvisions() {
     assert_eq!(names.len(), 20 + 20 * 4 + 2);
 }
 
-/// All names of a torchvision network with these blocks and convolutions per block, but for the
-/// batch counters.
-fn torchvision_names(blocks: [usize; 4], convs: usize) -> Vec<String> {
-    let norm = |name: String| {
-        ["weight", "bias", "running_mean", "running_var"].map(|part| format!("{name}.{part}"))
-    };
-    let mut names = vec!["conv1.weight".into(), "fc.weight".into(), "fc.bias".into()];
-    names.extend(norm("bn1".into()));
-    for (stage, count) in blocks.into_iter().enumerate() {
-        for block in 0..count {
-            let block_name = format!("layer{}.{block}", stage + 1);
-            for conv in 1..=convs {
-                names.push(format!("{block_name}.conv{conv}.weight"));
-                names.extend(norm(format!("{block_name}.bn{conv}")));
-            }
-            // The first stage of basic blocks keeps its 64 channels.
-            if block == 0 && (stage > 0 || convs == 3) {
-                names.push(format!("{block_name}.downsample.0.weight"));
-                names.extend(norm(format!("{block_name}.downsample.1")));
-            }
-        }
-    }
-    names.sort();
-    names
-}
-
-#[test]
-fn every_torchvision_name_has_its_place() {
-    for (name, blocks, convs, count) in [
-        ("resnet18", [2, 2, 2, 2], 2, 102),
-        ("resnet34", [3, 4, 6, 3], 2, 182),
-        ("resnet50", [3, 4, 6, 3], 3, 267),
-        ("resnext50_32x4d", [3, 4, 6, 3], 3, 267),
-        ("resnet152", [3, 8, 36, 3], 3, 777),
-    ] {
-        let network = ResNetConfig::named(name).unwrap().init(&Device::flex());
-        let found: Vec<String> = network.tensor_names().into_keys().collect();
-        let expected = torchvision_names(blocks, convs);
-        assert!(found == expected, "{name}");
-        assert_eq!(found.len(), count, "{name}");
-    }
-}
-
 #[test]
 fn a_missing_file_is_named() {
     let error = load(&small(&[4]), Path::new("no/such.pth")).unwrap_err();

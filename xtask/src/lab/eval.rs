@@ -257,7 +257,7 @@ fn checked_setup(args: &SetupArgs, bank: &Bank) -> Result<Setup> {
     Ok(setup)
 }
 
-fn find_rung(bank: &Bank, name: &str) -> Result<usize> {
+pub(crate) fn find_rung(bank: &Bank, name: &str) -> Result<usize> {
     let rungs = bank.rungs();
     let by_name = rungs.iter().position(|rung| rung.name == name);
     let by_place = name.parse().ok().filter(|index| *index < rungs.len());

@@ -10,12 +10,14 @@ mod backbone;
 mod backend;
 mod bench;
 mod data;
+mod detect;
 mod eval;
 mod files;
 mod plot;
 mod record;
 mod report;
 mod setup;
+mod splits;
 mod train;
 
 /// Train and measure bottleneck units.
@@ -40,13 +42,21 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Fetch a picture set.
     Data(data::DataArgs),
+    /// Every legal cut of a backbone, with what crosses it and what both sides pay.
+    Splits(splits::SplitsArgs),
     /// Train the embedded default's backbone from its seed.
     TrainBackbone(backbone::BackboneArgs),
 }
 
 fn main() -> ExitCode {
     // Without a backtrace: what goes wrong here is for the person to mend, not for us.
-    match run(Cli::parse().command) {
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let result = if detect::asked(&words) {
+        detect::run(words)
+    } else {
+        run(Cli::parse().command)
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -63,6 +73,7 @@ fn run(command: Command) -> Result<()> {
         Command::Decode(args) => eval::decode(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Splits(args) => splits::run(&args),
         Command::TrainBackbone(args) => backbone::run(&args),
     }
 }

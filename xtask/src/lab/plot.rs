@@ -9,12 +9,17 @@ use crate::files::write_whole;
 use crate::record::Document;
 
 /// Curves drawn, in this order, with their colours (distinct also without colour vision).
-const CURVES: [(&str, &str, RGBColor); 5] = [
+const CURVES: [(&str, &str, RGBColor); 6] = [
     ("unit", "our unit", RGBColor(0, 90, 181)),
     ("paper-unit", "paper's unit", RGBColor(0, 158, 115)),
     ("webp", "WebP picture", RGBColor(213, 94, 0)),
     ("jpeg-420", "JPEG picture, 4:2:0", RGBColor(204, 121, 167)),
     ("jpeg-444", "JPEG picture, 4:4:4", RGBColor(120, 94, 160)),
+    (
+        "clip-quantize",
+        "activation, clipped",
+        RGBColor(120, 120, 120),
+    ),
 ];
 
 /// Writes rate (whole bytes, log scale) against accuracy as SVG.
@@ -42,7 +47,8 @@ fn draw(document: &Document, svg: &mut String) -> Result<(), Box<dyn std::error:
     };
     let left = fold(f64::INFINITY, f64::min, |p| p.0).clamp(1.0, 1e9) * 0.8;
     let right = fold(2.0, f64::max, |p| p.0).max(left * 2.0) * 1.2;
-    let bottom = (fold(unsplit, f64::min, |p| p.1) - 2.0).max(0.0);
+    let (unit, metric, digits) = axis(&document.backbone.metric);
+    let bottom = (fold(unsplit, f64::min, |p| p.1) - 2.0 * unit).max(0.0);
     let area = SVGBackend::with_string(svg, (760, 480)).into_drawing_area();
     area.fill(&WHITE)?;
     let title = format!(
@@ -54,13 +60,13 @@ fn draw(document: &Document, svg: &mut String) -> Result<(), Box<dyn std::error:
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(52)
-        .build_cartesian_2d((left..right).log_scale(), bottom..unsplit + 2.0)?;
+        .build_cartesian_2d((left..right).log_scale(), bottom..unsplit + 2.0 * unit)?;
     chart
         .configure_mesh()
         .x_desc("bytes per picture (whole frame or file)")
-        .y_desc("top-1, %")
+        .y_desc(metric)
         .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&|y| format!("{y:.0}"))
+        .y_label_formatter(&|y| format!("{y:.digits$}"))
         .draw()?;
     chart
         .draw_series(LineSeries::new(
@@ -92,4 +98,13 @@ fn draw(document: &Document, svg: &mut String) -> Result<(), Box<dyn std::error:
         .draw()?;
     area.present()?;
     Ok(())
+}
+
+/// Size of a point, label and decimals of the accuracy: mean average precision goes from 0 to 1,
+/// top-1 is in per cent.
+fn axis(metric: &str) -> (f64, &'static str, usize) {
+    match metric {
+        "map" => (0.01, "mAP", 2),
+        _ => (1.0, "top-1, %", 0),
+    }
 }

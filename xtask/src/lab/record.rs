@@ -79,6 +79,17 @@ pub(crate) struct Row {
     pub(crate) estimated_bytes: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) flush_bytes: Option<f64>,
+    /// Average precision at overlap 0.5, where the metric is mean average precision.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) map50: Option<f64>,
+    /// Difference to the unsplit network on the same pictures.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) difference: Option<f64>,
+    /// Ends of its 95 % interval by a paired bootstrap over the pictures.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) difference_low: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) difference_high: Option<f64>,
     pub(crate) seed: u64,
     pub(crate) command: String,
     pub(crate) git: String,

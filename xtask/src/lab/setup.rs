@@ -24,7 +24,8 @@ const CACHE_BYTES: usize = 6 << 30;
 /// Which network on which pictures.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct SetupArgs {
-    /// Pictures: `embedded`, `cifar10:DIR`, `cifar100:DIR` or `folder:DIR`.
+    /// Pictures: `embedded`, `cifar10:DIR`, `cifar100:DIR` or `folder:DIR`. For a detector
+    /// `coco:DIR`, which has other options: add `--help` behind it.
     #[arg(long, default_value = "embedded")]
     pub(crate) data: String,
     /// Backbone: `embedded`, resnet20, resnet32, resnet44, resnet56, resnet18, resnet50, ...

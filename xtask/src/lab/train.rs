@@ -371,7 +371,7 @@ fn train_rung(
 }
 
 /// Moves the bar; without a terminal there is none, and a log gets a line now and then.
-fn show(bar: &ProgressBar, name: &str, report: &StepReport) {
+pub(crate) fn show(bar: &ProgressBar, name: &str, report: &StepReport) {
     bar.set_position(count(report.step));
     if !report.step.is_multiple_of(10) {
         return;
@@ -389,7 +389,7 @@ fn show(bar: &ProgressBar, name: &str, report: &StepReport) {
 }
 
 /// Sets a flag on Ctrl-C; a second Ctrl-C ends at once.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
+pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {

@@ -29,6 +29,8 @@ const PIXEL_BYTES: usize = 3 * PLANE;
 struct Layout {
     /// Bytes in front of the pixels; the last of them is the label.
     label_bytes: usize,
+    /// What the byte in front of the label counts, where there is one.
+    coarse_classes: u8,
     classes: Vec<String>,
 }
 
@@ -52,6 +54,7 @@ pub(super) fn load10(dir: &Path, part: Part, limit: Option<usize>) -> Result<Pic
     }
     let layout = Layout {
         label_bytes: 1,
+        coarse_classes: 0,
         classes: CIFAR10_CLASSES.map(str::to_owned).to_vec(),
     };
     read_files(&files, layout, limit)
@@ -69,6 +72,7 @@ pub(super) fn load100(dir: &Path, part: Part, limit: Option<usize>) -> Result<Pi
     }
     let layout = Layout {
         label_bytes: 2,
+        coarse_classes: 20,
         classes: class_names(&dir.join("fine_label_names.txt"), 100),
     };
     read_files(&[file], layout, limit)
@@ -121,6 +125,19 @@ fn read_files(
         for _ in 0..count {
             file.read_exact(&mut bytes).map_err(io_error(path))?;
             let (label, planes) = bytes.split_at(layout.label_bytes);
+            // A coarse label out of range means that the file is none of CIFAR-100, whatever
+            // its size.
+            if layout.label_bytes == 2 && label[0] >= layout.coarse_classes {
+                return Err(DataError::Malformed {
+                    path: path.clone(),
+                    reason: format!(
+                        "picture {} has coarse label {}, but there are {} coarse classes",
+                        labels.len(),
+                        label[0],
+                        layout.coarse_classes
+                    ),
+                });
+            }
             let label = label[layout.label_bytes - 1];
             if usize::from(label) >= layout.classes.len() {
                 return Err(DataError::Malformed {
@@ -195,6 +212,35 @@ mod tests {
         let set = load100(dir.path(), Part::Test, None).unwrap();
         assert_eq!(set.labels(), [99]);
         assert_eq!(set.classes().len(), 100);
+    }
+
+    #[test]
+    fn batches_of_cifar100_are_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("cifar-100-binary");
+        fs::create_dir(&inner).unwrap();
+        let path = inner.join("train.bin");
+        let names: String = (0..100).map(|label| format!("name-{label}\n")).collect();
+        fs::write(inner.join("fine_label_names.txt"), names).unwrap();
+        let write = |labels: &[[u8; 2]]| {
+            let records = labels.iter().map(|label| record(label, 9));
+            fs::write(&path, records.collect::<Vec<_>>().concat()).unwrap();
+            load100(dir.path(), Part::Train, None)
+        };
+        let set = write(&[[19, 0], [0, 42]]).unwrap();
+        assert_eq!(set.labels(), [0, 42]);
+        assert_eq!(set.classes()[42], "name-42");
+        assert_eq!(set.rgb8(1)[..3], [9, 10, 11]);
+        for stray in [[20, 1], [1, 100]] {
+            let error = write(&[[0, 0], stray]).unwrap_err();
+            assert!(matches!(error, DataError::Malformed { .. }), "{error}");
+        }
+        // Of the size of CIFAR-10's records.
+        fs::write(&path, record(&[1], 0)).unwrap();
+        assert!(matches!(
+            load100(dir.path(), Part::Train, None),
+            Err(DataError::WrongSize { .. })
+        ));
     }
 
     #[test]

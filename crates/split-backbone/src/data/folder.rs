@@ -3,19 +3,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
 use image::imageops::{FilterType, crop_imm, resize};
-use image::{ImageReader, Limits, RgbImage};
 use rayon::prelude::*;
 
 use super::pictures::set_bytes;
+use super::read::read_picture;
 use super::{DataError, LoadOptions, Loaded, Part, Pictures, SkippedPicture, io_error};
 
 /// Most picture files that one set may list.
 const MAX_FILES: usize = 1 << 22;
-/// Longest side of a picture file, in pixels.
-const MAX_SIDE: u32 = 1 << 15;
-/// Most bytes that one picture's decoder may allocate.
-const MAX_DECODER_BYTES: u64 = 512 << 20;
+/// Pictures that are decoded before their pixels are gathered: what a set takes beyond its own
+/// size while it is read.
+const CHUNK: usize = 256;
+/// Most folders between a picture and the folder that is searched.
+const MAX_DEPTH: usize = 16;
 /// Names of picture files end like this.
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
@@ -86,33 +88,6 @@ fn half_to_even(value: u32) -> u32 {
     value / 2 + (value % 4 == 3) as u32
 }
 
-/// Reads one picture file, bounded in size.
-pub(crate) fn read_picture(path: &Path) -> Result<RgbImage, String> {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
-    let mut reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(|error| error.to_string())?;
-    reader.limits(limits);
-    let picture = reader.decode().map_err(|error| error.to_string())?;
-    if picture.width() == 0 || picture.height() == 0 {
-        return Err("the picture has no pixels".to_owned());
-    }
-    // Extreme shapes would be blown up without bound when the shorter side is scaled.
-    let (short, long) = (
-        picture.width().min(picture.height()),
-        picture.width().max(picture.height()),
-    );
-    if long / short > 64 {
-        return Err(format!(
-            "{long}x{short} is more than 64 times as long as wide"
-        ));
-    }
-    Ok(picture.into_rgb8())
-}
-
 pub(super) fn load(dir: &Path, part: Part, options: &LoadOptions) -> Result<Loaded, DataError> {
     let framing = options.framing.ok_or(DataError::NoFraming)?;
     let (root, share) = locate(dir, part);
@@ -168,26 +143,28 @@ fn read_all(
 ) -> Result<Loaded, DataError> {
     let side = framing.side();
     set_bytes(files.len(), side, side)?;
-    let read: Vec<Result<Vec<u8>, SkippedPicture>> = files
-        .par_iter()
-        .map(|(_, path)| match read_picture(path) {
-            Ok(picture) => Ok(framing.apply(&picture).into_raw()),
-            Err(reason) => Err(SkippedPicture {
-                path: path.clone(),
-                reason,
-            }),
-        })
-        .collect();
     let mut rgb8 = Vec::new();
     let mut labels = Vec::new();
     let mut skipped = Vec::new();
-    for (result, (label, _)) in read.into_iter().zip(files) {
-        match result {
-            Ok(pixels) => {
-                rgb8.extend(pixels);
-                labels.push(*label);
+    for chunk in files.chunks(CHUNK) {
+        let read: Vec<Result<Vec<u8>, SkippedPicture>> = chunk
+            .par_iter()
+            .map(|(_, path)| match read_picture(path) {
+                Ok(picture) => Ok(framing.apply(&picture).into_raw()),
+                Err(error) => Err(SkippedPicture {
+                    path: path.clone(),
+                    reason: error.to_string(),
+                }),
+            })
+            .collect();
+        for (result, (label, _)) in read.into_iter().zip(chunk) {
+            match result {
+                Ok(pixels) => {
+                    rgb8.extend(pixels);
+                    labels.push(*label);
+                }
+                Err(picture) => skipped.push(picture),
             }
-            Err(picture) => skipped.push(picture),
         }
     }
     if labels.is_empty()
@@ -200,6 +177,46 @@ fn read_all(
     }
     let pictures = Pictures::new((side, side), rgb8, labels, classes)?;
     Ok(Loaded { pictures, skipped })
+}
+
+/// All picture files of a folder and of the folders below it, in order of their names.
+///
+/// # Errors
+///
+/// [`DataError`] where a folder cannot be read, holds more than four million entries, lies deeper
+/// than 16 folders, or where there is no picture at all.
+pub fn photo_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    let mut open = vec![(folder.to_owned(), 0)];
+    while let Some((folder, depth)) = open.pop() {
+        for path in entries(&folder)? {
+            if path.is_dir() && !folder_name(&path).starts_with('.') {
+                if depth == MAX_DEPTH {
+                    return Err(DataError::Malformed {
+                        path,
+                        reason: format!("more than {MAX_DEPTH} folders deep"),
+                    });
+                }
+                open.push((path, depth + 1));
+            } else if is_picture(&path) {
+                files.push(path);
+            }
+        }
+        if files.len() > MAX_FILES {
+            return Err(DataError::Malformed {
+                path: folder,
+                reason: format!("more than {MAX_FILES} picture files"),
+            });
+        }
+    }
+    if files.is_empty() {
+        return Err(DataError::NotFound {
+            path: folder.to_owned(),
+            wanted: "picture (.jpg, .jpeg, .png, .webp)",
+        });
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
@@ -218,12 +235,8 @@ fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 fn picture_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let is_picture = |path: &PathBuf| {
-        path.extension()
-            .and_then(|extension| extension.to_str())
-            .is_some_and(|found| EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(found)))
-    };
-    let mut files: Vec<PathBuf> = entries(folder)?.into_iter().filter(is_picture).collect();
+    let mut files = entries(folder)?;
+    files.retain(|path| is_picture(path));
     files.sort();
     if files.is_empty() {
         return Err(DataError::EmptyClass {
@@ -231,6 +244,12 @@ fn picture_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         });
     }
     Ok(files)
+}
+
+fn is_picture(path: &Path) -> bool {
+    path.extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|found| EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(found)))
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
@@ -288,6 +307,43 @@ mod tests {
         assert_eq!(loaded.pictures.rgb8(6), [202; 8 * 8 * 3]);
         assert_eq!(loaded.skipped.len(), 1);
         assert!(loaded.skipped[0].path.ends_with("train/dog/1.png"));
+    }
+
+    #[test]
+    fn more_pictures_than_are_decoded_at_once_stay_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let count = CHUNK + 20;
+        for index in 0..count {
+            let value = u8::try_from(index % 251).unwrap();
+            let path = dir.path().join(format!("train/a/{index:04}.png"));
+            write_picture(&path, 8, 8, value);
+        }
+        write_picture(&dir.path().join("val/a/0.png"), 8, 8, 0);
+        fs::write(dir.path().join("train/a/0003.png"), b"").unwrap();
+        let loaded = load(dir.path(), Part::Train, &options()).unwrap();
+        assert_eq!(loaded.skipped.len(), 1);
+        let expected = (0..count).filter(|index| *index != 3);
+        for (place, index) in expected.enumerate() {
+            let value = u8::try_from(index % 251).unwrap();
+            assert_eq!(loaded.pictures.rgb8(place)[0], value);
+        }
+    }
+
+    #[test]
+    fn photos_are_found_in_folders_below() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["b/c/1.png", "a.PNG", "b/0.png"] {
+            write_picture(&dir.path().join(path), 8, 8, 0);
+        }
+        fs::write(dir.path().join("b/readme.txt"), b"").unwrap();
+        let found = photo_files(dir.path()).unwrap();
+        let expected = ["a.PNG", "b/0.png", "b/c/1.png"].map(|path| dir.path().join(path));
+        assert_eq!(found, expected);
+        fs::create_dir(dir.path().join("none")).unwrap();
+        assert!(matches!(
+            photo_files(&dir.path().join("none")),
+            Err(DataError::NotFound { .. })
+        ));
     }
 
     #[test]

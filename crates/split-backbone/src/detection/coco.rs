@@ -49,6 +49,14 @@ pub enum CocoError {
         /// Its number.
         id: u64,
     },
+    /// The folder lacks a part of the set.
+    #[error("{} holds no {wanted}", path.display())]
+    NotFound {
+        /// The folder.
+        path: PathBuf,
+        /// What was looked for.
+        wanted: &'static str,
+    },
     /// Two entries have the same number.
     #[error("{}: {what} {id} is listed twice", path.display())]
     DoubleId {
@@ -150,6 +158,48 @@ impl CocoSet {
     }
 }
 
+/// A folder with pictures to train on and pictures with boxes to test on.
+///
+/// Both layouts are read: `val2017/` and `train2017/` beside `instances_val.json`, or beside
+/// COCO's own `annotations/instances_val2017.json`. Boxes of training pictures are not used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CocoFolder {
+    /// Folder with pictures to train on.
+    pub train: PathBuf,
+    /// Folder with the pictures of [`set`](Self::set).
+    pub val: PathBuf,
+    /// Pictures and boxes to test on.
+    pub set: CocoSet,
+}
+
+impl CocoFolder {
+    /// Finds the parts of a set and reads the boxes.
+    ///
+    /// # Errors
+    ///
+    /// [`CocoError::NotFound`] with what is missing, or what [`CocoSet::read`] says.
+    pub fn open(dir: &Path) -> Result<Self, CocoError> {
+        let first = |names: &[&str], wanted| {
+            let mut paths = names.iter().map(|name| dir.join(name));
+            paths
+                .find(|path| path.exists())
+                .ok_or_else(|| CocoError::NotFound {
+                    path: dir.to_owned(),
+                    wanted,
+                })
+        };
+        let boxes = first(
+            &["instances_val.json", "annotations/instances_val2017.json"],
+            "instances_val.json or annotations/instances_val2017.json",
+        )?;
+        Ok(Self {
+            train: first(&["train2017"], "folder train2017")?,
+            val: first(&["val2017"], "folder val2017")?,
+            set: CocoSet::read(&boxes)?,
+        })
+    }
+}
+
 impl ScoredBox {
     /// Reads a list of detections in COCO's results form.
     ///
@@ -212,6 +262,29 @@ mod tests {
         let path = dir.path().join("set.json");
         fs::write(&path, text).unwrap();
         CocoSet::read(&path)
+    }
+
+    #[test]
+    fn both_layouts_of_a_folder_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || CocoFolder::open(dir.path());
+        assert!(matches!(open(), Err(CocoError::NotFound { .. })));
+        for name in ["train2017", "val2017", "annotations"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let set = |category: u8| {
+            format!(
+                r#"{{"images": [], "annotations": [],
+                "categories": [{{"id": {category}, "name": "x"}}]}}"#
+            )
+        };
+        let official = dir.path().join("annotations/instances_val2017.json");
+        fs::write(official, set(1)).unwrap();
+        let folder = open().unwrap();
+        assert_eq!(folder.set.categories[0].id, 1);
+        assert!(folder.val.ends_with("val2017") && folder.train.ends_with("train2017"));
+        fs::write(dir.path().join("instances_val.json"), set(2)).unwrap();
+        assert_eq!(open().unwrap().set.categories[0].id, 2);
     }
 
     #[test]

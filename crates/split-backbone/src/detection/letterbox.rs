@@ -5,7 +5,7 @@ use image::RgbImage;
 use thiserror::Error;
 
 /// Value of the canvas where there is no picture.
-const PADDING: u8 = 114;
+pub(super) const PADDING: u8 = 114;
 /// Steps between two pixels that interpolation tells apart.
 const STEPS: i64 = 1 << 11;
 /// Longest side of canvas and picture, in pixels.
@@ -49,9 +49,7 @@ impl Letterbox {
     ///
     /// [`LetterboxError`] where canvas or picture have an unusable size.
     pub fn new(picture: &RgbImage, side: u32) -> Result<Self, LetterboxError> {
-        if side == 0 || !side.is_multiple_of(32) || side > 8192 {
-            return Err(LetterboxError::Side { side });
-        }
+        check_side(side)?;
         let (width, height) = (picture.width(), picture.height());
         if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
             return Err(LetterboxError::Picture { width, height });
@@ -92,14 +90,82 @@ impl Letterbox {
     /// - output: `[1, 3, side, side]`
     #[must_use]
     pub fn input(&self, device: &Device) -> Tensor<4> {
-        let planes = [2, 1, 0].map(|channel| {
-            let pixels = self.canvas.pixels();
-            pixels.map(move |pixel| f32::from(pixel.0[channel]))
-        });
-        let values: Vec<f32> = planes.into_iter().flatten().collect();
-        let side = usize::try_from(self.canvas.width()).unwrap_or(usize::MAX);
-        Tensor::from_data(TensorData::new(values, [1, 3, side, side]), device)
+        canvas_input(std::slice::from_ref(&self.canvas), device)
     }
+
+    /// The same letterbox with another picture of the same size in the place of its own: what a
+    /// codec left of it.
+    ///
+    /// # Panics
+    ///
+    /// If the picture has another size than [`content`](Self::content).
+    #[must_use]
+    pub fn with_content(&self, picture: &RgbImage) -> Self {
+        let size = (picture.width(), picture.height());
+        assert_eq!(size, self.content, "the picture fills its part");
+        let mut canvas = RgbImage::from_pixel(
+            self.canvas.width(),
+            self.canvas.height(),
+            image::Rgb([PADDING; 3]),
+        );
+        image::imageops::replace(&mut canvas, picture, 0, 0);
+        Self {
+            canvas,
+            ..self.clone()
+        }
+    }
+
+    /// The picture on the canvas without the padding around it.
+    #[must_use]
+    pub fn content_picture(&self) -> RgbImage {
+        let (width, height) = self.content;
+        image::imageops::crop_imm(&self.canvas, 0, 0, width, height).to_image()
+    }
+
+    /// A canvas of nothing but padding.
+    ///
+    /// # Errors
+    ///
+    /// [`LetterboxError::Side`] for an unusable size.
+    pub fn empty_canvas(side: u32) -> Result<RgbImage, LetterboxError> {
+        check_side(side)?;
+        Ok(RgbImage::from_pixel(side, side, image::Rgb([PADDING; 3])))
+    }
+}
+
+/// Network input of square canvases of one size: blue, green and red planes with values 0 to 255.
+///
+/// # Shapes
+///
+/// - output: `[n, 3, side, side]`
+///
+/// # Panics
+///
+/// If the canvases differ in size.
+#[must_use]
+pub fn canvas_input(canvases: &[RgbImage], device: &Device) -> Tensor<4> {
+    let size = canvases.first().map_or((0, 0), RgbImage::dimensions);
+    let same = canvases.iter().all(|canvas| canvas.dimensions() == size);
+    assert!(same, "canvases of one batch have one size");
+    let values: Vec<f32> = canvases
+        .iter()
+        .flat_map(|canvas| {
+            [2, 1, 0].into_iter().flat_map(move |channel| {
+                let pixels = canvas.pixels();
+                pixels.map(move |pixel| f32::from(pixel.0[channel]))
+            })
+        })
+        .collect();
+    let [width, height] = [size.0, size.1].map(|side| usize::try_from(side).unwrap_or(usize::MAX));
+    let shape = [canvases.len(), 3, height, width];
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+fn check_side(side: u32) -> Result<(), LetterboxError> {
+    if side == 0 || !side.is_multiple_of(32) || side > 8192 {
+        return Err(LetterboxError::Side { side });
+    }
+    Ok(())
 }
 
 /// A side on the canvas: cut to whole pixels, at least one.
@@ -146,7 +212,8 @@ fn positions(source: u32, target: u32) -> Vec<Between> {
         .collect()
 }
 
-fn resize_into(picture: &RgbImage, (width, height): (u32, u32), canvas: &mut RgbImage) {
+/// Scales a picture onto the top left corner of a canvas, bilinear between neighbouring pixels.
+pub(super) fn resize_into(picture: &RgbImage, (width, height): (u32, u32), canvas: &mut RgbImage) {
     let columns = positions(picture.width(), width);
     let rows = positions(picture.height(), height);
     for (y, row) in (0..height).zip(&rows) {

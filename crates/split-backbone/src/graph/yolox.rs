@@ -1,14 +1,23 @@
 //! YOLOX detectors as graphs.
 
 use super::Graph;
-use crate::profile::{ActivationShape, Conv};
+use super::conv::Conv;
+use crate::profile::ActivationShape;
 use crate::yolox::YoloxConfig;
 
 impl YoloxConfig {
     /// The network as a graph of layers for letterboxed pictures of the given size. Activations
     /// count as part of the convolution in front of them, whose norm is folded.
+    ///
+    /// # Panics
+    ///
+    /// If a side is no multiple of 32 or is 0.
     #[must_use]
     pub fn graph(&self, height: usize, width: usize) -> Graph {
+        for side in [height, width] {
+            let fits = side > 0 && side.is_multiple_of(Self::SIDE_MULTIPLE);
+            assert!(fits, "a side of {side} is no multiple of 32");
+        }
         let mut graph = Graph::new(ActivationShape {
             channels: 3,
             height,

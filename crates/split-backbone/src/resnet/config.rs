@@ -39,6 +39,16 @@ pub enum ConfigError {
         /// Number of block counts.
         blocks: usize,
     },
+    /// The name is neither a residual network nor a detector.
+    #[error(
+        "unknown backbone {name:?}; known are {}, {}",
+        ResNetConfig::NAMES.join(", "),
+        crate::YoloxConfig::NAMES.join(", ")
+    )]
+    UnknownBackbone {
+        /// The name that was asked for.
+        name: String,
+    },
     /// The name is none of the known detectors.
     #[error("unknown detector {name:?}; known are {}", crate::YoloxConfig::NAMES.join(", "))]
     UnknownDetector {
@@ -259,6 +269,28 @@ impl ResNetConfig {
         Ok(self)
     }
 
+    /// The same network with other channels: `stem` behind the first convolution, `planes` of
+    /// each stage's 3x3 convolutions before groups and base width count.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::StageCount`] where a stage has no number, else
+    /// [`ConfigError::OutOfRange`], also where no channel is left for a group.
+    pub fn with_widths(mut self, stem: usize, planes: &[usize]) -> Result<Self, ConfigError> {
+        if planes.len() != self.stages.len() {
+            return Err(ConfigError::StageCount {
+                widths: planes.len(),
+                blocks: self.stages.len(),
+            });
+        }
+        self.stem.width = stem;
+        for (stage, &planes) in self.stages.iter_mut().zip(planes) {
+            stage.planes = planes;
+        }
+        self.check()?;
+        Ok(self)
+    }
+
     /// The same network with the stride of the named stages (counted from 1) turned into
     /// dilation, as segmentation networks use it. The stages after them dilate too.
     ///
@@ -392,6 +424,10 @@ impl ResNetConfig {
         for stage in &self.stages {
             in_range("stage width", stage.planes, 1, MAX_CHANNELS)?;
             in_range("blocks of a stage", stage.blocks, 1, MAX_BLOCKS)?;
+            if self.block == BlockKind::Bottleneck {
+                let share = stage.planes * self.width_per_group / 64;
+                in_range("channels of a group", share, 1, MAX_CHANNELS / self.groups)?;
+            }
         }
         Ok(())
     }
@@ -456,6 +492,16 @@ mod tests {
         let even = StemConfig { kernel: 4, ..stem };
         assert!(ResNetConfig::small(even, &[16], &[1], 10).is_err());
         assert!(ResNetConfig::cifar(0).is_err());
+    }
+
+    #[test]
+    fn other_widths_need_a_number_for_each_stage_and_channels_for_each_group() {
+        let config = ResNetConfig::named("resnext50_32x4d").unwrap();
+        let narrow = config.clone().with_widths(8, &[16; 4]).unwrap();
+        assert_eq!((narrow.stem().width, narrow.features()), (8, 64));
+        assert!(config.clone().with_widths(8, &[16; 3]).is_err());
+        assert!(config.clone().with_widths(0, &[16; 4]).is_err());
+        assert!(config.with_widths(8, &[16, 16, 16, 15]).is_err());
     }
 
     #[test]

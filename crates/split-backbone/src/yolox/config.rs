@@ -30,6 +30,9 @@ impl YoloxConfig {
         "yolox_x",
     ];
 
+    /// Both sides of an input are multiples of this.
+    pub const SIDE_MULTIPLE: usize = 32;
+
     /// A detector by its official name, for the 80 classes of COCO.
     ///
     /// # Errors
@@ -71,6 +74,32 @@ impl YoloxConfig {
             found: classes,
             min: 1,
             max: MAX_CLASSES,
+        })
+    }
+
+    /// The same detector with another width.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::OutOfRange`] for an odd number, none, or more than 1024.
+    pub fn with_base_channels(self, base_channels: usize) -> Result<Self, ConfigError> {
+        // Layers halve the width once.
+        for (what, found, min, max) in [
+            ("base channels", base_channels, 2, 1024),
+            ("base channels % 2", base_channels % 2, 0, 0),
+        ] {
+            if !(min..=max).contains(&found) {
+                return Err(ConfigError::OutOfRange {
+                    what,
+                    found,
+                    min,
+                    max,
+                });
+            }
+        }
+        Ok(Self {
+            base_channels,
+            ..self
         })
     }
 

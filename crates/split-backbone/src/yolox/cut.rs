@@ -10,6 +10,10 @@ use split_bottleneck::{Head, Tail};
 use super::Yolox;
 use crate::cut::CutError;
 
+/// What is added to an activation so that it has no negative values: the depth of
+/// `x * sigmoid(x)`, which is deepest at -1.2785.
+pub const SILU_DEPTH: f32 = 0.278_464_55;
+
 /// A place in the backbone where one tensor carries everything. Behind `dark3` the pyramid reads
 /// several: see [`Yolox::pyramid`] and [`Yolox::from_pyramid`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,10 +60,12 @@ pub fn cut_yolox(network: &Yolox, point: YoloxPoint) -> (YoloxHead, YoloxTail) {
     let head = YoloxHead {
         network: network.clone(),
         point,
+        lifted: false,
     };
     let tail = YoloxTail {
         network: network.clone(),
         point,
+        lifted: false,
     };
     (head, tail)
 }
@@ -70,6 +76,20 @@ pub struct YoloxHead {
     network: Yolox,
     #[module(skip)]
     point: YoloxPoint,
+    lifted: bool,
+}
+
+impl YoloxHead {
+    /// The same head with [`SILU_DEPTH`] added to its activation: bottleneck units end in a
+    /// rectifier, which would lose all that lies below zero. Belongs to
+    /// [`YoloxTail::lifted`].
+    #[must_use]
+    pub fn lifted(self) -> Self {
+        Self {
+            lifted: true,
+            ..self
+        }
+    }
 }
 
 impl Head for YoloxHead {
@@ -81,7 +101,11 @@ impl Head for YoloxHead {
         if self.point >= YoloxPoint::Dark3 {
             activation = self.network.dark3.forward(activation);
         }
-        activation
+        if self.lifted {
+            activation.add_scalar(SILU_DEPTH)
+        } else {
+            activation
+        }
     }
 }
 
@@ -91,13 +115,33 @@ pub struct YoloxTail {
     network: Yolox,
     #[module(skip)]
     point: YoloxPoint,
+    lifted: bool,
 }
 
-impl Tail for YoloxTail {
-    type Output = Tensor<3>;
+impl YoloxTail {
+    /// The tail of [`YoloxHead::lifted`]: together they are the whole network but for the
+    /// rounding of a sum and a difference.
+    #[must_use]
+    pub fn lifted(self) -> Self {
+        Self {
+            lifted: true,
+            ..self
+        }
+    }
 
-    fn forward(&self, activation: Tensor<4>) -> Tensor<3> {
-        let mut activation = activation;
+    /// The three inputs of the detection heads, finest first, from an activation at the cut.
+    ///
+    /// # Shapes
+    ///
+    /// - `activation`: `[n, channels, height, width]`
+    /// - output: `[n, c, h, w]` at an eighth, a sixteenth and a thirty-second of the picture
+    #[must_use]
+    pub fn head_inputs(&self, activation: Tensor<4>) -> [Tensor<4>; 3] {
+        let mut activation = if self.lifted {
+            activation.sub_scalar(SILU_DEPTH)
+        } else {
+            activation
+        };
         if self.point < YoloxPoint::Dark2 {
             activation = self.network.dark2.forward(activation);
         }
@@ -105,6 +149,25 @@ impl Tail for YoloxTail {
             activation = self.network.dark3.forward(activation);
         }
         let pyramid = self.network.pyramid_from_dark3(activation);
-        self.network.from_pyramid(pyramid)
+        self.network.neck.forward(pyramid)
+    }
+
+    /// Raw predictions from [`head_inputs`](Self::head_inputs), with logits in the place of
+    /// objectness and class scores.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[n, cells, 5 + classes]`
+    #[must_use]
+    pub fn logits(&self, head_inputs: [Tensor<4>; 3]) -> Tensor<3> {
+        self.network.head.logits(head_inputs)
+    }
+}
+
+impl Tail for YoloxTail {
+    type Output = Tensor<3>;
+
+    fn forward(&self, activation: Tensor<4>) -> Tensor<3> {
+        self.network.head.forward(self.head_inputs(activation))
     }
 }

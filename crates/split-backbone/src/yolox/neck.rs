@@ -106,8 +106,18 @@ impl Heads {
     }
 
     pub(super) fn forward(&self, inputs: [Tensor<4>; 3]) -> Tensor<3> {
+        self.rows(inputs, true)
+    }
+
+    /// As [`forward`](Self::forward), but with logits in the place of objectness and class
+    /// scores.
+    pub(super) fn logits(&self, inputs: [Tensor<4>; 3]) -> Tensor<3> {
+        self.rows(inputs, false)
+    }
+
+    fn rows(&self, inputs: [Tensor<4>; 3], squash: bool) -> Tensor<3> {
         let outputs = inputs.into_iter().enumerate();
-        let outputs = outputs.map(|(scale, input)| self.one(scale, input));
+        let outputs = outputs.map(|(scale, input)| self.one(scale, input, squash));
         Tensor::cat(outputs.collect(), 1)
     }
 
@@ -125,13 +135,14 @@ impl Heads {
     }
 
     /// Rows of one scale, `[n, height * width, 5 + classes]`.
-    fn one(&self, scale: usize, input: Tensor<4>) -> Tensor<3> {
+    fn one(&self, scale: usize, input: Tensor<4>, squash: bool) -> Tensor<3> {
         let branch = |convs: &[Spatial], input| convs.iter().fold(input, |x, c| c.forward(x));
+        let score = |logits| if squash { sigmoid(logits) } else { logits };
         let stem = self.stems[scale].forward(input);
         let class = branch(&self.cls_convs[scale], stem.clone());
-        let class = sigmoid(self.cls_preds[scale].forward(class));
+        let class = score(self.cls_preds[scale].forward(class));
         let place = branch(&self.reg_convs[scale], stem);
-        let object = sigmoid(self.obj_preds[scale].forward(place.clone()));
+        let object = score(self.obj_preds[scale].forward(place.clone()));
         let place = self.reg_preds[scale].forward(place);
         Tensor::cat(vec![place, object, class], 1)
             .flatten::<3>(2, 3)

@@ -1,0 +1,214 @@
+//! Which rungs a run trains, in which stages.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use split_bottleneck::{ActivationShape, Objective, TrainConfig, UnitConfig};
+
+use super::SetupArgs;
+use crate::train::{UnitKind, count};
+
+/// Bytes of a frame that are not coded symbols: header, shape, checksum, coder flush.
+const FRAME_OVERHEAD_BYTES: f64 = 17.0;
+/// Frame sizes that are aimed at unless told otherwise.
+const TARGET_BYTES: [f64; 5] = [9000.0, 6000.0, 4200.0, 3000.0, 2000.0];
+/// Price of a kilobit at the start.
+const LAMBDA_START: f64 = 5e-4;
+
+/// Options of `train` for detectors.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub(crate) setup: SetupArgs,
+    /// Folders with photographs to train on beside the set's own; may be given several times.
+    #[arg(long)]
+    pub(crate) photos: Vec<PathBuf>,
+    /// Canvases made of the photographs, at random scales and places.
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) views: usize,
+    /// Least and greatest size of objects on them, as factors to the letterbox's.
+    #[arg(long, value_delimiter = ',', num_args = 1, default_value = "0.5,1.6")]
+    pub(crate) scales: Vec<f64>,
+    /// Layouts to train, each at all rates.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "conv")]
+    pub(crate) units: Vec<UnitKind>,
+    /// Frame sizes to aim at, in bytes, highest first; lambda is found by dual ascent.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) target_bytes: Vec<f64>,
+    /// Prices of a kilobit instead of frame sizes, lowest first.
+    #[arg(long, value_delimiter = ',', conflicts_with = "target_bytes")]
+    pub(crate) lambda: Vec<f64>,
+    /// Channels of the latent [default: half of the activation's for the paper's layout, three
+    /// quarters for the other].
+    #[arg(long)]
+    pub(crate) latent_channels: Option<usize>,
+    /// Spatial stride of the unit.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) stride: usize,
+    /// Quantizer step [default: 0.25 for the paper's layout, 0.5 for the other].
+    #[arg(long)]
+    pub(crate) step: Option<f32>,
+    /// First steps of a layout, which only restore the activation.
+    #[arg(long, default_value_t = 150)]
+    pub(crate) warmup_steps: usize,
+    /// Steps after them that restore the pyramid too.
+    #[arg(long, default_value_t = 350)]
+    pub(crate) pyramid_steps: usize,
+    /// Steps of the first rung on the predictions too.
+    #[arg(long, default_value_t = 300)]
+    pub(crate) steps: usize,
+    /// Steps of each later rung, which starts from its neighbour.
+    #[arg(long, default_value_t = 250)]
+    pub(crate) next_steps: usize,
+    /// Canvases of a step.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) batch_size: usize,
+    /// Peak learning rate without predictions.
+    #[arg(long, default_value_t = 3e-3)]
+    pub(crate) learning_rate: f64,
+    /// Peak learning rate on predictions; more than 6e-4 destroyed units.
+    #[arg(long, default_value_t = 6e-4)]
+    pub(crate) head_learning_rate: f64,
+    /// Weight of the predictions in the distortion.
+    #[arg(long, default_value_t = 0.2)]
+    pub(crate) head_weight: f32,
+    /// Leave the picture codecs and the clip-and-quantize baseline out of the table.
+    #[arg(long)]
+    pub(crate) no_rivals: bool,
+    /// Qualities of the picture codecs, 0 to 100.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "5,10,15,20,30,40,55,70,85,95"
+    )]
+    pub(crate) qualities: Vec<u8>,
+    /// Draws of the bootstrap over the test pictures.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) draws: usize,
+    /// Seed of weights, canvases and their order.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Folder for bank, results and plot.
+    #[arg(long, default_value = "out/detect")]
+    pub(crate) out: PathBuf,
+    /// Go on with an interrupted run in the same folder.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Also merge the rows into this record.
+    #[arg(long)]
+    pub(crate) record: Option<PathBuf>,
+}
+
+/// A part of a rung's training with an optimizer of its own: moments of one distortion would
+/// drive the unit astray under another.
+pub(crate) struct Stage {
+    /// Name of the checkpoint.
+    pub(crate) name: String,
+    pub(crate) train: TrainConfig,
+    /// Weight of the predictions.
+    pub(crate) head_weight: f32,
+}
+
+/// One rung to train.
+pub(crate) struct Plan {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) unit: UnitConfig,
+    /// Whether it starts from drawn weights.
+    pub(crate) first: bool,
+    pub(crate) stages: Vec<Stage>,
+}
+
+/// Every rung of a run; `coverage` is the share of a canvas that pictures cover, since frames
+/// leave the rest out and training canvases are full.
+pub(crate) fn plans(args: &TrainArgs, shape: ActivationShape, coverage: f64) -> Vec<Plan> {
+    let objectives = objectives(args, coverage);
+    let mut plans = Vec::new();
+    for kind in &args.units {
+        // Nobody has labels here, so the paper's layout is trained without.
+        let (record_kind, unit) = match kind {
+            UnitKind::Paper => {
+                let latent = args.latent_channels.unwrap_or(shape.channels.div_ceil(2));
+                let step = args.step.unwrap_or(0.25);
+                let unit = UnitConfig::paper(shape, latent, args.stride, step);
+                ("unsupervised", unit)
+            }
+            UnitKind::Conv => {
+                let latent = (3 * shape.channels).div_ceil(4);
+                let latent = args.latent_channels.unwrap_or(latent);
+                let step = args.step.unwrap_or(0.5);
+                ("unit", UnitConfig::conv(shape, latent, args.stride, step))
+            }
+        };
+        for (index, objective) in objectives.iter().enumerate() {
+            let name = format!("{record_kind}-{}", index + 1);
+            plans.push(Plan {
+                kind: record_kind,
+                stages: stages(args, &name, index, *objective),
+                name,
+                unit: unit.clone(),
+                first: index == 0,
+            });
+        }
+    }
+    plans
+}
+
+fn objectives(args: &TrainArgs, coverage: f64) -> Vec<Objective> {
+    if !args.lambda.is_empty() {
+        return args.lambda.iter().map(|l| Objective::Lambda(*l)).collect();
+    }
+    let targets = if args.target_bytes.is_empty() {
+        TARGET_BYTES.to_vec()
+    } else {
+        args.target_bytes.clone()
+    };
+    let bits = |bytes: f64| (8.0 * (bytes - FRAME_OVERHEAD_BYTES)).max(8.0) / coverage.max(0.05);
+    targets
+        .iter()
+        .map(|bytes| Objective::TargetBits {
+            bits: bits(*bytes),
+            start: LAMBDA_START,
+        })
+        .collect()
+}
+
+fn stages(args: &TrainArgs, name: &str, index: usize, objective: Objective) -> Vec<Stage> {
+    let first = index == 0;
+    // Each stage draws an order of its own.
+    let seed = args.seed.wrapping_mul(1000).wrapping_add(2 * count(index));
+    let base = TrainConfig {
+        steps: 0,
+        warmup_steps: 0,
+        batch_size: args.batch_size,
+        learning_rate: args.learning_rate,
+        rate_learning_rate: 0.02,
+        objective,
+        seed,
+    };
+    let restore = Stage {
+        name: format!("{name}-restore"),
+        train: TrainConfig {
+            steps: args.warmup_steps + args.pyramid_steps,
+            warmup_steps: args.warmup_steps,
+            ..base.clone()
+        },
+        head_weight: 0.0,
+    };
+    let predict = Stage {
+        name: format!("{name}-predict"),
+        train: TrainConfig {
+            steps: if first { args.steps } else { args.next_steps },
+            learning_rate: args.head_learning_rate,
+            seed: seed.wrapping_add(1),
+            ..base
+        },
+        head_weight: args.head_weight,
+    };
+    let stages = if first {
+        vec![restore, predict]
+    } else {
+        vec![predict]
+    };
+    stages.into_iter().filter(|s| s.train.steps > 0).collect()
+}

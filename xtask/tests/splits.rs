@@ -1,0 +1,83 @@
+//! `splits` as a person types it.
+
+#[cfg(test)]
+mod commands {
+    use std::process::Command;
+
+    use serde_json::Value;
+
+    fn splits(args: &[&str]) -> Result<String, String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_lab"))
+            .arg("splits")
+            .args(args)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        if output.status.success() {
+            Ok(text(output.stdout))
+        } else {
+            Err(text(output.stderr))
+        }
+    }
+
+    #[test]
+    fn json_lists_every_cut_with_exact_counts() {
+        let text = splits(&["--model", "resnet56", "--json"]).unwrap();
+        let json: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["schema"], "split-graph/1");
+        assert_eq!(json["macs"], 125_485_696);
+        let cuts = json["cuts"].as_array().unwrap();
+        let layer1 = cuts.iter().find(|cut| cut["after"] == "layer1").unwrap();
+        assert_eq!(layer1["head_macs"], 42_909_696);
+        assert_eq!(layer1["split_point"], true);
+        assert_eq!(
+            layer1["tensors"][0]["shape"],
+            serde_json::json!([16, 32, 32])
+        );
+        for cut in cuts {
+            let sum = cut["head_macs"].as_u64().unwrap() + cut["tail_macs"].as_u64().unwrap();
+            assert_eq!(sum, 125_485_696);
+        }
+    }
+
+    #[test]
+    fn the_table_names_all_tensors_of_a_pyramid() {
+        let text = splits(&["--model", "yolox_nano"]).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("dark5 "))
+            .unwrap();
+        for tensor in ["dark3 64x52x52", "dark4 128x26x26", "dark5 256x13x13"] {
+            assert!(line.contains(tensor), "{line}");
+        }
+        assert!(
+            text.lines().any(|line| line.starts_with("dark3 *")),
+            "{text}"
+        );
+        let narrow = splits(&["--model", "yolox_nano", "--one-tensor"]).unwrap();
+        assert!(!narrow.contains("dark4 "), "{narrow}");
+    }
+
+    #[test]
+    fn a_folder_gets_json_and_a_plot_that_names_the_stages() {
+        let out = tempfile::tempdir().unwrap();
+        let path = out.path().to_str().unwrap();
+        splits(&["--model", "resnet50", "--input", "97x65", "--out", path]).unwrap();
+        let svg = std::fs::read_to_string(out.path().join("splits.svg")).unwrap();
+        assert!(
+            svg.contains("resnet50 on 97x65") && svg.contains("layer3"),
+            "{svg}"
+        );
+        let json = std::fs::read(out.path().join("splits.json")).unwrap();
+        let json: Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(json["input"], serde_json::json!([3, 97, 65]));
+    }
+
+    #[test]
+    fn wrong_arguments_are_answered_with_what_is_right() {
+        let error = |args: &[&str]| splits(args).unwrap_err();
+        assert!(error(&["--model", "vgg"]).contains("yolox_nano"));
+        assert!(error(&["--model", "yolox_nano", "--input", "100x100"]).contains("32"));
+        assert!(error(&["--model", "resnet20", "--input", "100"]).contains("HEIGHTxWIDTH"));
+    }
+}
