@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 
 use crate::coder::payload::Scratch;
 use crate::error::{DecodeError, EncodeError, TableError};
-use crate::frame::{Frame, FrameHeader, parse_frame, write_frame};
+use crate::frame::{Frame, FrameHeader, SingleRef, parse_frame, write_frame};
 use crate::latent::{Latent, LatentShape};
 use crate::quantize::Quantizer;
 use crate::symbols::Symbols;
-use crate::table::{Lanes, TableSet};
+use crate::table::{Lanes, TableSet, own};
 
 /// Latents to whole frames and back, for one rung of one bank.
 #[derive(Debug, Clone)]
@@ -20,6 +20,7 @@ pub struct Codec {
     bank: u32,
     lanes: Lanes,
     checksum: bool,
+    own_tables: bool,
 }
 
 impl Codec {
@@ -54,6 +55,7 @@ impl Codec {
             bank,
             lanes: Lanes::Small,
             checksum: true,
+            own_tables: false,
         })
     }
 
@@ -68,6 +70,14 @@ impl Codec {
     #[must_use]
     pub fn with_checksum(self, checksum: bool) -> Self {
         Self { checksum, ..self }
+    }
+
+    /// The same codec, which puts tables of their own into frames where that makes them
+    /// shorter: above some thousand symbols whose statistics are not those of the tables.
+    /// Encoding then takes three times as long and allocates.
+    #[must_use]
+    pub fn with_own_tables(self, own_tables: bool) -> Self {
+        Self { own_tables, ..self }
     }
 
     /// Quantizes and encodes a latent into one frame.
@@ -162,6 +172,18 @@ impl Codec {
         self.tables.decode(self.shape, frame.payload())
     }
 
+    /// As [`Self::decode_frame`], without a copy of the payload.
+    ///
+    /// # Errors
+    /// As [`Self::decode_symbols`].
+    pub fn decode_ref(&self, frame: &SingleRef<'_>) -> Result<Symbols, DecodeError> {
+        self.check_header(&frame.header)?;
+        let mut values = Vec::new();
+        self.tables
+            .decode_body(self.shape, frame.descriptor, frame.body, &mut values)?;
+        Ok(Symbols::from_checked(self.shape, values))
+    }
+
     /// The quantizer.
     #[must_use]
     pub fn quantizer(&self) -> &Quantizer {
@@ -242,6 +264,9 @@ impl Codec {
             self.tables
                 .encode_slice(self.shape, symbols, self.lanes, scratch, &mut payload);
         if coded.is_ok() {
+            if self.own_tables {
+                own::replace_if_shorter(self.shape, symbols, self.lanes, 0, &mut payload);
+            }
             write_frame(&header, &payload, out);
         }
         scratch.payload = payload;

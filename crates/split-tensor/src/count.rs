@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::error::TableError;
+use crate::latent::LatentShape;
 use crate::limits::{MAX_ALPHABET, MAX_CHANNELS, small_u32};
 use crate::math;
 use crate::symbols::Symbols;
@@ -44,16 +45,18 @@ impl FrequencyCount {
                 allowed: self.channels.len(),
             });
         }
-        for (counts, plane) in self
-            .channels
-            .iter_mut()
-            .zip(symbols.values().chunks_exact(shape.plane()))
-        {
+        self.add_planes(shape, symbols.values());
+        Ok(())
+    }
+
+    /// For symbols whose channels are as many as those counted.
+    pub(crate) fn add_planes(&mut self, shape: LatentShape, symbols: &[i32]) {
+        let planes = symbols.chunks_exact(shape.plane());
+        for (counts, plane) in self.channels.iter_mut().zip(planes) {
             for &symbol in plane {
                 *counts.entry(symbol).or_insert(0) += 1;
             }
         }
-        Ok(())
     }
 
     /// How often a symbol was seen in a channel.

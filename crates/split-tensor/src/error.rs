@@ -84,6 +84,49 @@ pub enum QuantizerError {
         /// The largest value allowed.
         max: f32,
     },
+    /// An affine quantizer with too few or too many bits.
+    #[error("{found} bits; affine symbols have 2 to 8")]
+    BadBits {
+        /// Bits found.
+        found: u32,
+    },
+    /// Too few or too many levels, or levels and thresholds that do not rise.
+    #[error("{found} levels do not rise, or are not 2 to {allowed}")]
+    BadLevels {
+        /// Levels found.
+        found: usize,
+        /// The limit, [`crate::MAX_LEVELS`].
+        allowed: usize,
+    },
+    /// A range whose ends are not finite or not in order.
+    #[error("a range from {min} to {max}; its ends are finite and in order")]
+    BadRange {
+        /// Smaller end found.
+        min: f32,
+        /// Larger end found.
+        max: f32,
+    },
+    /// There is nothing to fit a quantizer to.
+    #[error("no values to fit a quantizer to")]
+    NoValues,
+    /// A value to fit a quantizer to is not finite.
+    #[error("value {found} among those to fit a quantizer to")]
+    BadValue {
+        /// The value found.
+        found: f32,
+    },
+    /// A quantizer of another scheme than the operation needs.
+    #[error("the quantizer has another scheme than {wanted}")]
+    WrongScheme {
+        /// The schemes that would do.
+        wanted: &'static str,
+    },
+    /// The serial form names a scheme that this version does not know.
+    #[error("quantizer scheme {found} is unknown")]
+    UnknownScheme {
+        /// The scheme found.
+        found: u8,
+    },
 }
 
 /// A latent that cannot be quantized, or symbols that cannot be restored.
@@ -123,6 +166,18 @@ pub enum QuantizeError {
         found: usize,
         /// Channels of the quantizer.
         allowed: usize,
+    },
+    /// A symbol that a clipping quantizer never gives.
+    #[error("symbol {found} at position {index} is outside {min}..={max}")]
+    SymbolOutOfRange {
+        /// Its position.
+        index: usize,
+        /// The symbol.
+        found: i32,
+        /// The smallest symbol of the quantizer.
+        min: i32,
+        /// The largest symbol of the quantizer.
+        max: i32,
     },
 }
 
@@ -252,6 +307,14 @@ pub enum EncodeError {
         /// The limit, [`crate::MAX_PAYLOAD_BYTES`].
         allowed: usize,
     },
+    /// Latents or symbols for another number of tensors.
+    #[error("{found} tensors, but the codec is for {allowed}")]
+    TensorMismatch {
+        /// Tensors found.
+        found: usize,
+        /// Tensors of the codec.
+        allowed: usize,
+    },
     /// A frame or file was asked to hold more parts than the format allows.
     #[error("{found} {what}; at most {allowed}")]
     TooMany {
@@ -300,6 +363,40 @@ pub enum DecodeError {
         found: u8,
         /// Version read here.
         allowed: u8,
+    },
+    /// Bits that this version keeps at zero, or a combination without a meaning.
+    #[error("first byte {found:#04x} has reserved bits set")]
+    ReservedBits {
+        /// The first byte.
+        found: u8,
+    },
+    /// A frame or packet has another number of segments than the codec.
+    #[error("segment count or number {found}, but the codec has {allowed} segments")]
+    SegmentMismatch {
+        /// Count or number found.
+        found: usize,
+        /// Segments of the codec.
+        allowed: usize,
+    },
+    /// A packet belongs to other latents.
+    #[error("a packet of group {found} among those of group {allowed}")]
+    GroupMismatch {
+        /// Group of the packet.
+        found: u16,
+        /// Group that is gathered.
+        allowed: u16,
+    },
+    /// Of several segments none arrived whole.
+    #[error("none of {segments} segments is there whole and undamaged")]
+    NothingArrived {
+        /// Segments of the frame.
+        segments: usize,
+    },
+    /// A segment of a frame does not match its own checksum.
+    #[error("segment {index} does not match its checksum")]
+    DamagedSegment {
+        /// Its place, from 0.
+        index: usize,
     },
     /// A number is written longer than needed or beyond its range.
     #[error("the {what} is not a minimal number up to {allowed}")]
@@ -378,9 +475,66 @@ pub enum DecodeError {
     /// A quantizer in the bytes is not allowed.
     #[error(transparent)]
     Quantizer(#[from] QuantizerError),
+    /// A plan of segments in the bytes is not allowed.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// The symbols cannot be turned into a latent.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+}
+
+/// Segments of a frame that cannot be planned.
+#[derive(Debug, Clone, Copy, PartialEq, Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Quantizer, tables, fill or samples are for another number of channels than the shape.
+    #[error("{what} for {found} channels, but the shape has {allowed}")]
+    ChannelMismatch {
+        /// What disagrees.
+        what: &'static str,
+        /// Its channels.
+        found: usize,
+        /// Channels of the shape.
+        allowed: usize,
+    },
+    /// Samples to rank channels by have another shape, or there are none.
+    #[error("samples to rank channels by are missing or not of shape {allowed}")]
+    BadSamples {
+        /// The shape of the plan.
+        allowed: LatentShape,
+    },
+    /// The order does not name every channel once.
+    #[error("channel {channel} stands twice in the order, or does not exist")]
+    BadOrder {
+        /// The first channel that does not fit.
+        channel: u16,
+    },
+    /// Segments are empty or do not share out the channels.
+    #[error("segments of {found} channels together, some empty; the shape has {allowed}")]
+    BadSegments {
+        /// Channels of all segments.
+        found: usize,
+        /// Channels of the shape.
+        allowed: usize,
+    },
+    /// A fill is no symbol of the quantizer.
+    #[error("fill {found} of channel {channel} is no symbol of the quantizer")]
+    BadFill {
+        /// The fill.
+        found: i32,
+        /// Its channel.
+        channel: usize,
+    },
+    /// More tensors, segments, symbols or tables than the format allows, or none.
+    #[error("{found} {what}; there are 1 to {allowed}")]
+    BadCount {
+        /// What was counted.
+        what: &'static str,
+        /// How many were found.
+        found: usize,
+        /// The limit.
+        allowed: usize,
+    },
 }
 
 /// Takes `count` bytes off the front of `bytes`.

@@ -1,4 +1,5 @@
-//! Frames: a header of seven bytes in the common case, the payload, a checksum.
+//! Frames: a header of seven bytes in the common case, the payload, a checksum. Frames with
+//! several segments are in `bundle`, segments that travel alone in `packet`.
 //!
 //! | bytes | content |
 //! |---|---|
@@ -12,15 +13,27 @@
 //!
 //! Rung, sides and length are variable-length numbers: seven bits a byte, lowest first.
 
+mod any;
+pub(crate) mod bundle;
+pub(crate) mod cursor;
+pub(crate) mod packet;
+
 use alloc::vec::Vec;
 
-use crate::error::{DecodeError, EncodeError, take};
+use crate::error::{DecodeError, EncodeError};
 use crate::latent::LatentShape;
-use crate::limits::{MAX_CHANNELS, MAX_PAYLOAD_BYTES, MAX_SYMBOLS};
+use crate::limits::MAX_PAYLOAD_BYTES;
 use crate::varint;
 
+use cursor::Cursor;
+
+pub use any::{FrameRef, SingleRef};
+pub use bundle::{BundleRef, Checksums, SegmentRef};
+pub use packet::PacketRef;
+
 /// The kind of a frame with one tensor, in the two top bits of its first byte.
-const KIND: u8 = 1;
+pub(crate) const KIND: u8 = 1;
+/// In frames with one tensor and in packets.
 const HAS_CHECKSUM: u8 = 1 << 5;
 const HAS_SHAPE: u8 = 1 << 4;
 const DESCRIPTOR: u8 = 0x0f;
@@ -154,75 +167,35 @@ pub(crate) fn write_frame(header: &FrameHeader, payload: &[u8], out: &mut Vec<u8
 pub(crate) fn parse_frame(
     bytes: &[u8],
 ) -> Result<(FrameHeader, PayloadRef<'_>, &[u8]), DecodeError> {
-    let (header, descriptor, length, mut rest) = parse_header(bytes)?;
-    let begin = bytes.len() - rest.len();
-    let end = begin + length;
-    let body = take_of_frame(&mut rest, length, begin)?;
+    let mut cursor = Cursor::new(bytes);
+    let (header, descriptor, length) = parse_header(&mut cursor)?;
+    let body = cursor.take(length)?;
     if header.checksum {
-        let sum = take_of_frame(&mut rest, 4, end)?;
-        let found = u32::from_le_bytes(sum.try_into().expect("four bytes"));
-        let computed = crc32c::crc32c(&bytes[..end]);
-        if found != computed {
-            return Err(DecodeError::ChecksumMismatch { found, computed });
-        }
+        cursor.take_checksum(&[cursor.before()])?;
     }
-    Ok((header, PayloadRef { descriptor, body }, rest))
+    Ok((header, PayloadRef { descriptor, body }, cursor.rest))
 }
 
-/// As [`take`], but counting from the frame's first byte.
-fn take_of_frame<'a>(
-    rest: &mut &'a [u8],
-    count: usize,
-    begin: usize,
-) -> Result<&'a [u8], DecodeError> {
-    let found = begin + rest.len();
-    take(rest, count).map_err(|_| DecodeError::Truncated {
-        found,
-        needed: begin + count,
-    })
-}
-
-/// Header, descriptor, body length, and what follows the header.
-fn parse_header(bytes: &[u8]) -> Result<(FrameHeader, u8, usize, &[u8]), DecodeError> {
-    let read = |rest: &mut &[u8], what, allowed: usize| {
-        let allowed = u32::try_from(allowed).expect("limits are small");
-        varint::read(rest, what, allowed).map_err(|fault| match fault {
-            DecodeError::Truncated { .. } => DecodeError::Truncated {
-                found: bytes.len(),
-                needed: bytes.len() + 1,
-            },
-            other => other,
-        })
-    };
-    let mut rest = bytes;
-    let first = take_of_frame(&mut rest, 1, 0)?[0];
+/// Header, descriptor, body length.
+fn parse_header(cursor: &mut Cursor<'_>) -> Result<(FrameHeader, u8, usize), DecodeError> {
+    let first = cursor.take(1)?[0];
     if first >> 6 != KIND {
         return Err(DecodeError::UnknownKind {
             found: first >> 6,
             allowed: KIND,
         });
     }
-    let bank = take_of_frame(&mut rest, 4, 1)?;
-    let bank = u32::from_le_bytes(bank.try_into().expect("four bytes"));
-    let rung = read(&mut rest, "rung", usize::from(u16::MAX))?;
-    let rung = u16::try_from(rung).expect("held against its limit");
+    let (bank, rung) = cursor.take_bank_and_rung()?;
     let mut shape = None;
     if first & HAS_SHAPE != 0 {
-        let channels = read(&mut rest, "channel count", MAX_CHANNELS)?;
-        let height = read(&mut rest, "height", MAX_SYMBOLS)?;
-        let width = read(&mut rest, "width", MAX_SYMBOLS)?;
-        shape = Some(LatentShape::new(
-            channels as usize,
-            height as usize,
-            width as usize,
-        )?);
+        shape = Some(cursor.take_shape()?);
     }
-    let length = read(&mut rest, "payload length", MAX_PAYLOAD_BYTES)? as usize;
+    let length = cursor.number("payload length", MAX_PAYLOAD_BYTES)?;
     let header = FrameHeader {
         rung,
         bank,
         shape,
         checksum: first & HAS_CHECKSUM != 0,
     };
-    Ok((header, first & DESCRIPTOR, length, rest))
+    Ok((header, first & DESCRIPTOR, length))
 }

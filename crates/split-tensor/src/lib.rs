@@ -31,6 +31,7 @@
 extern crate alloc;
 
 mod bits;
+mod bundle;
 mod codec;
 mod coder;
 mod count;
@@ -46,18 +47,24 @@ mod symbols;
 mod table;
 mod varint;
 
+pub use bundle::{BundleCodec, BundleScratch, FileReader, Gathering, Received, TensorPlan};
 pub use codec::Codec;
 pub use coder::huffman::{Huffman, HuffmanError};
 pub use coder::payload::Scratch;
 pub use count::FrequencyCount;
-pub use error::{DecodeError, EncodeError, QuantizeError, QuantizerError, ShapeError, TableError};
-pub use frame::{Frame, FrameHeader};
+pub use error::{
+    DecodeError, EncodeError, PlanError, QuantizeError, QuantizerError, ShapeError, TableError,
+};
+pub use frame::{
+    BundleRef, Checksums, Frame, FrameHeader, FrameRef, PacketRef, SegmentRef, SingleRef,
+};
 pub use latent::{Latent, LatentShape};
 pub use limits::{
-    MAX_ALPHABET, MAX_CHANNELS, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES, MAX_SYMBOL, MAX_SYMBOLS,
-    MAX_TABLES,
+    MAX_ALPHABET, MAX_CHANNELS, MAX_FILE_FRAMES, MAX_FILE_HEAD_BYTES, MAX_FRAME_BYTES, MAX_LEVELS,
+    MAX_OWN_TABLES, MAX_PAYLOAD_BYTES, MAX_SEGMENTS, MAX_SYMBOL, MAX_SYMBOLS, MAX_TABLES,
+    MAX_TENSORS,
 };
-pub use quantize::Quantizer;
+pub use quantize::{LevelFit, Quantizer, ValueRange};
 pub use reader::FrameReader;
 pub use simd::CoderPath;
 pub use symbols::Symbols;

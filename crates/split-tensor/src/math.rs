@@ -39,6 +39,39 @@ pub(crate) fn to_f64(n: u64) -> f64 {
     n as f64
 }
 
+/// The nearest `f32`; what lies beyond becomes an infinity.
+#[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest")]
+pub(crate) fn to_f32(value: f64) -> f32 {
+    value as f32
+}
+
+/// The whole part of a number that is not negative.
+#[expect(clippy::cast_possible_truncation, reason = "cuts the fraction off")]
+#[expect(clippy::cast_sign_loss, reason = "negative numbers become zero")]
+pub(crate) fn floor_to_usize(value: f64) -> usize {
+    value as usize
+}
+
+/// `exp(-x)` for `x >= 0`, to about twelve digits.
+pub(crate) fn exp_of_minus(x: f64) -> f64 {
+    debug_assert!(x >= 0.0);
+    let halvings = floor_to_usize(x * core::f64::consts::LOG2_E);
+    if halvings >= 1000 {
+        return 0.0;
+    }
+    // Below ln 2 sixteen terms reach 2^-53.
+    let rest = x - to_f64(halvings as u64) * core::f64::consts::LN_2;
+    let (mut term, mut sum) = (1.0, 1.0);
+    for k in 1..17u32 {
+        term *= -rest / f64::from(k);
+        sum += term;
+    }
+    for _ in 0..halvings {
+        sum *= 0.5;
+    }
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +82,10 @@ mod tests {
             assert!((ln_step(n) - (1.0 / f64::from(n)).ln_1p()).abs() < 1e-15);
             assert!((log2(u64::from(n)) - f64::from(n).log2()).abs() < 1e-12);
         }
+        for n in 0..3000u32 {
+            let x = f64::from(n) * 0.037;
+            assert!((exp_of_minus(x) - (-x).exp()).abs() < 1e-12);
+        }
+        assert_eq!(exp_of_minus(1e300), 0.0);
     }
 }

@@ -1,83 +1,197 @@
-//! The door between floats and integers: `symbol = round(value / step)`, halves to even.
+//! The door between floats and integers: every scheme rounds halves to even.
+
+mod affine;
+mod calibrate;
+mod dead_zone;
+mod levels;
+mod lightweight;
+mod round;
+mod serial;
+mod steps;
+#[cfg(test)]
+mod tests;
 
 use alloc::vec::Vec;
 
-use crate::error::{QuantizeError, QuantizerError};
+use crate::error::{DecodeError, QuantizeError, QuantizerError};
 use crate::latent::{Latent, LatentShape};
-use crate::limits::{MAX_CHANNELS, MAX_SYMBOL};
 use crate::symbols::Symbols;
 
-/// Maps a latent to integers and back with one step, or one step for each channel.
+use affine::Affine;
+use dead_zone::DeadZone;
+use levels::Levels;
+use steps::Steps;
+
+pub use calibrate::ValueRange;
+pub use lightweight::LevelFit;
+
+/// Maps a latent to integers and back.
 ///
-/// Quantizing computes `(value / step).round_ties_even()` in `f32`, nothing else, so that
-/// training can round with the very same result; it loses at most half a step per value.
+/// | constructor | symbol | takes |
+/// |---|---|---|
+/// | [`Self::uniform`], [`Self::per_channel`] | `round(value / step)` | trained latents |
+/// | [`Self::dead_zone`] | the same with a wider zero | latents that were not trained for their rate |
+/// | [`Self::affine`], [`Self::affine_per_channel`] | `round(value / scale) + zero`, clamped | int8 and int4 baselines |
+/// | [`Self::clipped`], [`Self::fit_clipped`], [`Self::fit_entropy_constrained`] | index of a level | activations without training, 1 to 3 bits |
+///
+/// Everything is computed in `f32` as the table says and in no other way, so that training
+/// can round with the very same result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quantizer {
-    /// One step, or one for each channel.
-    steps: Vec<f32>,
-    per_channel: bool,
+    scheme: Scheme,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Scheme {
+    Steps(Steps),
+    DeadZone(DeadZone),
+    Affine(Affine),
+    Levels(Levels),
 }
 
 impl Quantizer {
-    /// One step for every channel.
+    /// `round(value / step)` with one step for every channel; loses at most half a step.
     ///
     /// # Errors
     /// [`QuantizerError::BadStep`] unless the step is a positive normal number.
     pub fn uniform(step: f32) -> Result<Self, QuantizerError> {
-        check_step(step, 0)?;
-        Ok(Self {
-            steps: alloc::vec![step],
-            per_channel: false,
-        })
+        Ok(Self::of(Scheme::Steps(Steps::shared(step)?)))
     }
 
-    /// One step for each channel.
+    /// `round(value / step)` with one step for each channel.
     ///
     /// # Errors
     /// [`QuantizerError::BadStep`] unless every step is a positive normal number,
-    /// [`QuantizerError::BadChannelCount`] for no steps or more than [`MAX_CHANNELS`].
+    /// [`QuantizerError::BadChannelCount`] for no steps or more than [`crate::MAX_CHANNELS`].
     pub fn per_channel(steps: Vec<f32>) -> Result<Self, QuantizerError> {
-        if steps.is_empty() || steps.len() > MAX_CHANNELS {
-            return Err(QuantizerError::BadChannelCount {
-                found: steps.len(),
-                allowed: MAX_CHANNELS,
-            });
-        }
-        for (channel, &step) in steps.iter().enumerate() {
-            check_step(step, channel)?;
-        }
-        Ok(Self {
-            steps,
-            per_channel: true,
-        })
+        Ok(Self::of(Scheme::Steps(Steps::per_channel(steps)?)))
     }
 
-    /// The step of a channel.
+    /// The same quantizer with a wider zero: `sign(value) * round(|value| / step - shift)`.
+    /// A symbol `s` other than 0 comes back as `sign(s) * (|s| + restore) * step`.
+    ///
+    /// A shift of 0 is plain rounding, 0.5 cuts towards zero as JPEG 2000 does. The smaller a
+    /// latent's rate, the more a shift saves for its distortion; [`Self::centred`] measures
+    /// the `restore` that goes with it. Loses at most `(0.5 + shift) * step`.
+    ///
+    /// # Errors
+    /// [`QuantizerError::BadParameter`] for a shift outside 0 to 0.5 or a `restore` outside
+    /// 0 to 1, [`QuantizerError::WrongScheme`] for a quantizer without steps.
+    pub fn dead_zone(self, shift: f32, restore: f32) -> Result<Self, QuantizerError> {
+        let steps = self.into_steps()?;
+        Ok(Self::of(Scheme::DeadZone(DeadZone::new(
+            steps, shift, restore,
+        )?)))
+    }
+
+    /// The same dead zone with the `restore` that loses least on `samples`: the mean distance
+    /// of values from the lower edge of what their symbol stands for.
+    ///
+    /// # Errors
+    /// [`QuantizerError::NoValues`] where every sample falls to zero,
+    /// [`QuantizerError::WrongScheme`] for another scheme, [`QuantizerError::BadValue`] for
+    /// values that are not finite, [`QuantizerError::BadChannelCount`] for samples with
+    /// another number of channels.
+    pub fn centred(self, samples: &[Latent]) -> Result<Self, QuantizerError> {
+        match self.scheme {
+            Scheme::DeadZone(zone) => Ok(Self::of(Scheme::DeadZone(zone.centred(samples)?))),
+            _ => Err(not_for_this_scheme()),
+        }
+    }
+
+    /// Affine integers of 2 to 8 bits over one range for every channel: the usual int8 and
+    /// int4 of activations. The range is widened to hold zero, which stays exact; symbols
+    /// lie in `-2^(bits-1)..2^(bits-1)`, so that raw mode takes `bits` bits for each.
+    ///
+    /// # Errors
+    /// [`QuantizerError::BadBits`] for another number of bits.
+    pub fn affine(range: ValueRange, bits: u32) -> Result<Self, QuantizerError> {
+        Ok(Self::of(Scheme::Affine(Affine::shared(range, bits)?)))
+    }
+
+    /// As [`Self::affine`], with a range for each channel.
+    ///
+    /// # Errors
+    /// [`QuantizerError::BadBits`] for another number of bits,
+    /// [`QuantizerError::BadChannelCount`] for no ranges or too many.
+    pub fn affine_per_channel(ranges: &[ValueRange], bits: u32) -> Result<Self, QuantizerError> {
+        Ok(Self::of(Scheme::Affine(Affine::per_channel(ranges, bits)?)))
+    }
+
+    /// Clips to a range and rounds to one of `levels` evenly spaced values, both ends among
+    /// them; the symbol is the level's index. 2, 4 and 8 levels are the 1 to 3 bits of the
+    /// lightweight codec of Cohen, Choi and Bajic (ICME 2020).
+    ///
+    /// # Errors
+    /// [`QuantizerError::BadLevels`] for fewer than 2 or more than 256 levels, or a range
+    /// too narrow for them.
+    pub fn clipped(range: ValueRange, levels: usize) -> Result<Self, QuantizerError> {
+        Ok(Self::of(Scheme::Levels(Levels::even(range, levels)?)))
+    }
+
+    /// As [`Self::clipped`], with the range that loses least on `values`.
+    ///
+    /// The search begins at the best range under a model (zero and two exponential tails)
+    /// and at a grid of ranges, and refines the better one by its measured mean squared error.
+    ///
+    /// # Errors
+    /// [`QuantizerError::NoValues`] without values, [`QuantizerError::BadValue`] where one is
+    /// not finite, [`QuantizerError::BadLevels`] as [`Self::clipped`].
+    pub fn fit_clipped(values: &[f32], levels: usize) -> Result<LevelFit, QuantizerError> {
+        lightweight::fit_even(values, levels)
+    }
+
+    /// Levels and thresholds that lower `mean squared error + lambda * bits per value`, bits
+    /// being the order-0 entropy of the symbols; found from [`Self::fit_clipped`] by turns
+    /// (Chou, Lookabaugh and Gray 1989). Levels that no longer pay are dropped, two stay.
+    ///
+    /// # Errors
+    /// As [`Self::fit_clipped`]; [`QuantizerError::BadParameter`] for a negative or
+    /// non-finite lambda.
+    pub fn fit_entropy_constrained(
+        values: &[f32],
+        levels: usize,
+        lambda: f64,
+    ) -> Result<LevelFit, QuantizerError> {
+        lightweight::fit_entropy_constrained(values, levels, lambda)
+    }
+
+    /// The step of a channel, or its scale; `None` where symbols stand for listed levels.
     ///
     /// # Panics
     /// For a channel that a per-channel quantizer does not have.
     #[must_use]
-    pub fn step_of(&self, channel: usize) -> f32 {
-        if self.per_channel {
-            self.steps[channel]
-        } else {
-            self.steps[0]
+    pub fn step_of(&self, channel: usize) -> Option<f32> {
+        match &self.scheme {
+            Scheme::Steps(steps) => Some(steps.of(channel)),
+            Scheme::DeadZone(zone) => Some(zone.steps().of(channel)),
+            Scheme::Affine(affine) => Some(affine.of(channel).scale),
+            Scheme::Levels(_) => None,
         }
     }
 
     /// Number of channels that this quantizer is made for; `None` where any number fits.
     #[must_use]
     pub fn channels(&self) -> Option<usize> {
-        self.per_channel.then_some(self.steps.len())
+        match &self.scheme {
+            Scheme::Steps(steps) => steps.channels(),
+            Scheme::DeadZone(zone) => zone.steps().channels(),
+            Scheme::Affine(affine) => affine.channels(),
+            Scheme::Levels(_) => None,
+        }
     }
 
-    /// The steps: one, or one for each channel.
+    /// Smallest and largest symbol, where the scheme clips.
     #[must_use]
-    pub fn steps(&self) -> &[f32] {
-        &self.steps
+    pub fn symbol_range(&self) -> Option<(i32, i32)> {
+        match &self.scheme {
+            Scheme::Steps(_) | Scheme::DeadZone(_) => None,
+            Scheme::Affine(affine) => Some(affine.symbol_range()),
+            Scheme::Levels(levels) => Some(levels.symbol_range()),
+        }
     }
 
-    /// Rounds every value over its step, halves to even.
+    /// Turns every value into its symbol.
     ///
     /// # Errors
     /// [`QuantizeError`] names the first value that is NaN, infinite or too large, or the
@@ -110,19 +224,26 @@ impl Quantizer {
             .zip(symbols.chunks_exact_mut(shape.plane()))
             .enumerate()
         {
-            let step = self.step_of(channel);
-            if !quantize_plane(plane, step, out) {
-                return Err(first_fault(plane, step, channel * shape.plane()));
+            let fits = match &self.scheme {
+                Scheme::Steps(steps) => steps.quantize(channel, plane, out),
+                Scheme::DeadZone(zone) => zone.quantize(channel, plane, out),
+                Scheme::Affine(affine) => affine.quantize(channel, plane, out),
+                Scheme::Levels(levels) => levels.quantize(plane, out),
+            };
+            if !fits {
+                let step = self.step_of(channel).unwrap_or(1.0);
+                return Err(round::first_fault(plane, step, channel * shape.plane()));
             }
         }
         Ok(())
     }
 
-    /// Multiplies every symbol by its step.
+    /// Turns every symbol into the value that it stands for.
     ///
     /// # Errors
     /// [`QuantizeError::ChannelMismatch`] for the wrong number of channels,
-    /// [`QuantizeError::Overflow`] where a product leaves the range of `f32`.
+    /// [`QuantizeError::Overflow`] where a product leaves the range of `f32`,
+    /// [`QuantizeError::SymbolOutOfRange`] for a symbol that a clipping scheme never gives.
     pub fn dequantize(&self, symbols: &Symbols) -> Result<Latent, QuantizeError> {
         let mut values = Vec::new();
         self.dequantize_into(symbols.shape(), symbols.values(), &mut values)?;
@@ -151,195 +272,85 @@ impl Quantizer {
             .zip(values.chunks_exact_mut(shape.plane()))
             .enumerate()
         {
-            let step = self.step_of(channel);
-            for (value, &symbol) in out.iter_mut().zip(plane) {
-                *value = symbol_to_f32(symbol) * step;
+            let offset = channel * shape.plane();
+            if let Some((min, max)) = self.symbol_range() {
+                round::check_symbols(plane, (min, max), offset)?;
             }
-            if let Some(at) = out.iter().position(|value| !value.is_finite()) {
-                return Err(QuantizeError::Overflow {
-                    index: channel * shape.plane() + at,
-                    value: symbol_to_f32(plane[at]),
-                    step,
-                    allowed: MAX_SYMBOL,
-                });
-            }
+            self.restore_plane(channel, plane, out);
+            round::check_values(plane, out, self.step_of(channel), offset)?;
         }
         Ok(())
+    }
+
+    /// The serial form: scheme and numbers, as files carry it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        serial::write(self, &mut out);
+        out
+    }
+
+    /// Reads the serial form.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for bytes that are cut, left over or no valid quantizer.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut rest = bytes;
+        let quantizer = serial::read(&mut rest)?;
+        if rest.is_empty() {
+            Ok(quantizer)
+        } else {
+            Err(DecodeError::TrailingBytes { found: rest.len() })
+        }
+    }
+
+    /// What one symbol of a channel stands for; `None` where the scheme never gives it or the
+    /// value leaves the range of `f32`.
+    pub(crate) fn value_of(&self, channel: usize, symbol: i32) -> Option<f32> {
+        let range = self.symbol_range();
+        if range.is_some_and(|(min, max)| symbol < min || symbol > max) {
+            return None;
+        }
+        let mut out = [0.0];
+        self.restore_plane(channel, &[symbol], &mut out);
+        Some(out[0]).filter(|value| value.is_finite())
+    }
+
+    /// For symbols within [`Self::symbol_range`].
+    fn restore_plane(&self, channel: usize, symbols: &[i32], out: &mut [f32]) {
+        match &self.scheme {
+            Scheme::Steps(steps) => steps.dequantize(channel, symbols, out),
+            Scheme::DeadZone(zone) => zone.dequantize(channel, symbols, out),
+            Scheme::Affine(affine) => affine.dequantize(channel, symbols, out),
+            Scheme::Levels(levels) => levels.dequantize(symbols, out),
+        }
+    }
+
+    fn of(scheme: Scheme) -> Self {
+        Self { scheme }
+    }
+
+    fn into_steps(self) -> Result<Steps, QuantizerError> {
+        match self.scheme {
+            Scheme::Steps(steps) => Ok(steps),
+            Scheme::DeadZone(zone) => Ok(zone.into_steps()),
+            _ => Err(not_for_this_scheme()),
+        }
     }
 
     fn check_channels(&self, shape: LatentShape) -> Result<(), QuantizeError> {
-        if self.per_channel && self.steps.len() != shape.channels() {
-            return Err(QuantizeError::ChannelMismatch {
+        match self.channels() {
+            Some(allowed) if allowed != shape.channels() => Err(QuantizeError::ChannelMismatch {
                 found: shape.channels(),
-                allowed: self.steps.len(),
-            });
+                allowed,
+            }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
-fn check_step(step: f32, channel: usize) -> Result<(), QuantizerError> {
-    if step.is_normal() && step > 0.0 {
-        Ok(())
-    } else {
-        Err(QuantizerError::BadStep {
-            found: step,
-            channel,
-        })
-    }
-}
-
-/// Quantizes one channel; false where a value is not finite or too large.
-fn quantize_plane(values: &[f32], step: f32, out: &mut [i32]) -> bool {
-    let mut fits = true;
-    for (symbol, &value) in out.iter_mut().zip(values) {
-        let rounded = round_ties_even(value / step);
-        // False for NaN too.
-        fits &= rounded.abs() <= MAX_SYMBOL_F32;
-        *symbol = float_to_i32(rounded);
-    }
-    fits
-}
-
-const MAX_SYMBOL_F32: f32 = 16_777_216.0;
-
-fn first_fault(values: &[f32], step: f32, offset: usize) -> QuantizeError {
-    for (at, &value) in values.iter().enumerate() {
-        let index = offset + at;
-        if value.is_nan() {
-            return QuantizeError::NotANumber { index };
-        }
-        if value.is_infinite() {
-            return QuantizeError::Infinite { index };
-        }
-        if round_ties_even(value / step).abs() > MAX_SYMBOL_F32 {
-            return QuantizeError::Overflow {
-                index,
-                value,
-                step,
-                allowed: MAX_SYMBOL,
-            };
-        }
-    }
-    unreachable!("only called for a plane with a fault")
-}
-
-/// `f32::round_ties_even`, which `core` lacks. Adding and taking away 2^23 leaves no room for
-/// a fraction, and the addition itself rounds halves to even.
-#[inline]
-fn round_ties_even(value: f32) -> f32 {
-    const NO_FRACTION: f32 = 8_388_608.0;
-    let magnitude = value.abs();
-    let rounded = (magnitude + NO_FRACTION) - NO_FRACTION;
-    let kept = if magnitude < NO_FRACTION {
-        rounded
-    } else {
-        magnitude
-    };
-    kept.copysign(value)
-}
-
-#[inline]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "saturates; out-of-range values are refused"
-)]
-fn float_to_i32(value: f32) -> i32 {
-    value as i32
-}
-
-#[inline]
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "symbols up to 2^24 are exact in f32"
-)]
-fn symbol_to_f32(symbol: i32) -> f32 {
-    symbol as f32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn latent(values: &[f32]) -> Latent {
-        let shape = LatentShape::new(1, 1, values.len()).unwrap();
-        Latent::new(shape, values.to_vec()).unwrap()
-    }
-
-    #[test]
-    fn halves_round_to_even() {
-        let quantizer = Quantizer::uniform(1.0).unwrap();
-        let symbols = quantizer
-            .quantize(&latent(&[-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5]))
-            .unwrap();
-        assert_eq!(symbols.values(), [-2, -2, 0, 0, 2, 2, 4]);
-    }
-
-    #[test]
-    fn nan_infinity_and_overflow_are_refused_by_name() {
-        let quantizer = Quantizer::uniform(0.5).unwrap();
-        let refused = |value: f32| quantizer.quantize(&latent(&[0.0, value])).unwrap_err();
-        assert_eq!(refused(f32::NAN), QuantizeError::NotANumber { index: 1 });
-        assert_eq!(
-            refused(f32::NEG_INFINITY),
-            QuantizeError::Infinite { index: 1 }
-        );
-        assert!(matches!(
-            refused(1e9),
-            QuantizeError::Overflow { index: 1, .. }
-        ));
-        assert!(matches!(
-            refused(f32::MAX),
-            QuantizeError::Overflow { index: 1, .. }
-        ));
-    }
-
-    #[test]
-    fn bad_steps_are_refused() {
-        for step in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40] {
-            assert!(matches!(
-                Quantizer::uniform(step),
-                Err(QuantizerError::BadStep { .. })
-            ));
-        }
-        assert!(Quantizer::per_channel(Vec::new()).is_err());
-    }
-
-    #[test]
-    fn per_channel_steps_reach_their_channels_only() {
-        let shape = LatentShape::new(2, 1, 2).unwrap();
-        let quantizer = Quantizer::per_channel(alloc::vec![1.0, 0.25]).unwrap();
-        let latent = Latent::new(shape, alloc::vec![1.0, 2.0, 1.0, 2.0]).unwrap();
-        let symbols = quantizer.quantize(&latent).unwrap();
-        assert_eq!(symbols.values(), [1, 2, 4, 8]);
-        assert_eq!(quantizer.dequantize(&symbols).unwrap(), latent);
-        let other = LatentShape::new(3, 1, 1).unwrap();
-        let other = Latent::new(other, alloc::vec![0.0; 3]).unwrap();
-        assert!(matches!(
-            quantizer.quantize(&other),
-            Err(QuantizeError::ChannelMismatch {
-                found: 3,
-                allowed: 2
-            })
-        ));
-    }
-
-    proptest! {
-        #[test]
-        fn rounding_equals_the_standard_library(bits in any::<u32>(), step in 1e-3f32..1e3) {
-            let value = f32::from_bits(bits);
-            prop_assume!(!value.is_nan());
-            let ratio = value / step;
-            prop_assert_eq!(round_ties_even(ratio), ratio.round_ties_even());
-        }
-
-        #[test]
-        fn restoring_loses_at_most_half_a_step(value in -1e3f32..1e3, step in 1e-2f32..10.0) {
-            let quantizer = Quantizer::uniform(step).unwrap();
-            let restored = quantizer.dequantize(&quantizer.quantize(&latent(&[value])).unwrap());
-            let error = (restored.unwrap().values()[0] - value).abs();
-            prop_assert!(error <= step * 0.5 + value.abs() * 1e-6);
-        }
+fn not_for_this_scheme() -> QuantizerError {
+    QuantizerError::WrongScheme {
+        wanted: "steps or a dead zone",
     }
 }

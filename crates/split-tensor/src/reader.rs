@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::error::DecodeError;
-use crate::frame::Frame;
+use crate::frame::{Frame, FrameRef};
 use crate::limits::MAX_FRAME_BYTES;
 
 /// Cuts frames out of a stream that arrives in chunks of any size.
@@ -44,10 +44,11 @@ impl FrameReader {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, or `None` where more bytes are needed.
+    /// The next whole frame with one tensor, or `None` where more bytes are needed. Streams
+    /// with other frames are read with [`Self::next_ref`].
     ///
     /// # Errors
-    /// [`DecodeError`] where the bytes cannot be a frame. The stream has lost its step then,
+    /// [`DecodeError`] where the bytes cannot be such a frame. The stream has lost its step then,
     /// and every further call says the same.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, DecodeError> {
         let bytes = &self.buffer[self.used..];
@@ -67,6 +68,38 @@ impl FrameReader {
             }
             Err(fault) => Err(fault),
         }
+    }
+
+    /// The next whole frame of any kind, without a copy: it lives in the reader's buffer until
+    /// the next call.
+    ///
+    /// # Errors
+    /// As [`Self::next_frame`].
+    pub fn next_ref(&mut self) -> Result<Option<FrameRef<'_>>, DecodeError> {
+        let bytes = &self.buffer[self.used..];
+        if bytes.len() < self.needed || bytes.is_empty() {
+            return Ok(None);
+        }
+        match FrameRef::parse(bytes) {
+            Ok((frame, rest)) => {
+                self.used = self.buffer.len() - rest.len();
+                self.needed = 0;
+                Ok(Some(frame))
+            }
+            Err(DecodeError::Truncated { needed, .. }) => {
+                debug_assert!(needed <= MAX_FRAME_BYTES);
+                self.needed = needed;
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// What is there of the frame that is not whole yet, for
+    /// [`crate::BundleCodec::decode_partial`].
+    #[must_use]
+    pub fn unfinished(&self) -> &[u8] {
+        &self.buffer[self.used..]
     }
 
     /// Bytes that wait for the rest of their frame.

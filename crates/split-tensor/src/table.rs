@@ -3,6 +3,7 @@
 pub(crate) mod context;
 mod fit;
 mod normalise;
+pub(crate) mod own;
 mod serial;
 pub(crate) mod set;
 

@@ -1,9 +1,11 @@
 //! The tables of one rung: one for all channels, one for each, or one for each neighbourhood.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::FreqTable;
 use super::context::ContextModel;
+use super::own;
 use super::serial;
 use crate::coder::payload::{self, Scratch};
 use crate::coder::rans;
@@ -49,12 +51,12 @@ impl Layout {
     }
 }
 
-/// Integer tables of one rung, with what the coder needs built once.
+/// Integer tables of one rung, with what the coder needs built once; clones share both.
 #[derive(Debug, Clone)]
 pub struct TableSet {
-    tables: Vec<FreqTable>,
+    tables: Arc<Vec<FreqTable>>,
     layout: Layout,
-    coder: CoderTables,
+    coder: Arc<CoderTables>,
     path: CoderPath,
 }
 
@@ -143,7 +145,19 @@ impl TableSet {
     /// # Errors
     /// [`TableError`] for every byte string that [`Self::to_bytes`] does not write.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TableError> {
+        Self::from_bytes_within(bytes, MAX_TABLES)
+    }
+
+    /// As [`Self::from_bytes`], with at most `allowed` tables; they are counted before the
+    /// coder's much larger tables are built.
+    pub(crate) fn from_bytes_within(bytes: &[u8], allowed: usize) -> Result<Self, TableError> {
         let (tables, layout) = serial::read(bytes)?;
+        if tables.len() > allowed {
+            return Err(TableError::BadTableCount {
+                found: tables.len(),
+                allowed,
+            });
+        }
         Ok(Self::build(tables, layout))
     }
 
@@ -188,6 +202,24 @@ impl TableSet {
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
         self.encode_slice(symbols.shape(), symbols.values(), lanes, scratch, out)
+    }
+
+    /// As [`Self::encode_with`], or with tables counted on these very symbols and carried in
+    /// the payload, where that is shorter by its exact length. It takes three times as long.
+    ///
+    /// # Errors
+    /// As [`Self::encode_into`].
+    pub fn encode_adapting(
+        &self,
+        symbols: &Symbols,
+        lanes: Lanes,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        let begin = out.len();
+        let scratch = &mut Scratch::new();
+        self.encode_slice(symbols.shape(), symbols.values(), lanes, scratch, out)?;
+        own::replace_if_shorter(symbols.shape(), symbols.values(), lanes, begin, out);
+        Ok(())
     }
 
     /// For symbols whose number and range the caller has checked.
@@ -249,6 +281,9 @@ impl TableSet {
                 allowed,
             });
         }
+        if descriptor == own::EXTENDED {
+            return own::decode(shape, body, values);
+        }
         payload::decode(self, shape, descriptor, body, values)
     }
 
@@ -307,15 +342,38 @@ impl TableSet {
     pub(crate) fn build(tables: Vec<FreqTable>, layout: Layout) -> Self {
         let coder = CoderTables::new(&tables);
         Self {
-            tables,
+            tables: Arc::new(tables),
             layout,
-            coder,
+            coder: Arc::new(coder),
             path: CoderPath::best(),
         }
     }
 
     pub(crate) fn into_parts(self) -> (Vec<FreqTable>, Layout) {
-        (self.tables, self.layout)
+        (Arc::unwrap_or_clone(self.tables), self.layout)
+    }
+
+    /// The same tables for some of the channels, in the order given. Its serial form is not
+    /// canonical, since some tables may be left without a channel.
+    pub(crate) fn for_channels(&self, channels: &[u16]) -> Self {
+        let layout = match &self.layout {
+            Layout::Shared => Layout::Shared,
+            Layout::Channels(tables) => {
+                let of = |&channel: &u16| tables[usize::from(channel)];
+                Layout::Channels(channels.iter().map(of).collect())
+            }
+            Layout::Contexts(model) => {
+                let of = |&channel: &u16| model.channels[usize::from(channel)].clone();
+                Layout::Contexts(ContextModel {
+                    channels: channels.iter().map(of).collect(),
+                    ..model.clone()
+                })
+            }
+        };
+        Self {
+            layout,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn layout(&self) -> &Layout {

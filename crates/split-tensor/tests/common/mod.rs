@@ -5,7 +5,10 @@
     reason = "draws are far below the narrower type's range"
 )]
 
-use split_tensor::{FitConfig, FrequencyCount, LatentShape, Symbols, TableSet};
+use split_tensor::{
+    BundleCodec, FitConfig, FreqTable, FrequencyCount, LatentShape, Quantizer, Symbols, TableSet,
+    TensorPlan, ValueRange,
+};
 
 /// SplitMix64: portable draws from a seed.
 pub(crate) struct Draws(u64);
@@ -101,4 +104,67 @@ pub(crate) fn smooth(shape: LatentShape, seed: u64, signed: bool) -> Symbols {
 pub(crate) fn smooth_set(shape: LatentShape) -> TableSet {
     let samples: Vec<Symbols> = (0..60).map(|seed| smooth(shape, seed, false)).collect();
     TableSet::fit(&samples, &FitConfig::default()).expect("samples of one shape")
+}
+
+/// Three tensors of falling size, as a detector's scales, each in segments of its own: one
+/// with a table for each channel, one with contexts, one with levels and a shared table.
+pub(crate) fn bundle(seed: u64) -> BundleCodec {
+    let shapes = [shape(6, 6, 5), shape(4, 4, 4), shape(3, 2, 2)];
+    let step = Quantizer::uniform(0.5).expect("a valid step");
+    let zone = step.clone().dead_zone(0.25, 0.125).expect("valid offsets");
+    let range = ValueRange::new(-2.0, 4.0).expect("a valid range");
+    let levels = Quantizer::clipped(range, 7).expect("valid levels");
+    let table = FreqTable::from_counts(0, &[9, 30, 80, 40, 20, 5, 1]).expect("a valid table");
+    let plan = |quantizer, tables, shape| TensorPlan::new(quantizer, tables, shape).expect("fits");
+    let plans = vec![
+        plan(step, tables(shapes[0], seed, 500), shapes[0])
+            .with_order(vec![3, 0, 5, 1, 2, 4])
+            .and_then(|plan| plan.with_segments(&[1, 2, 3]))
+            .and_then(|plan| plan.with_fill(vec![0, 1, 0, -2, 0, 300]))
+            .expect("a valid plan"),
+        plan(zone, smooth_set(shapes[1]), shapes[1])
+            .with_segments(&[2, 2])
+            .expect("a valid plan"),
+        plan(levels, TableSet::shared(table), shapes[2]),
+    ];
+    BundleCodec::new(plans, 300, 0x0bad_cafe).expect("few segments")
+}
+
+/// Symbols for each tensor of [`bundle`].
+pub(crate) fn bundle_symbols(codec: &BundleCodec, seed: u64) -> Vec<Symbols> {
+    let shapes: Vec<LatentShape> = codec.tensors().iter().map(TensorPlan::shape).collect();
+    let mut draws = Draws::new(seed);
+    let levels = (0..shapes[2].len()).map(|_| draws.below(7) as i32);
+    vec![
+        symbols(shapes[0], seed, 600),
+        smooth(shapes[1], seed, false),
+        Symbols::new(shapes[2], levels.collect()).expect("values fit"),
+    ]
+}
+
+/// What a receiver should hold where only some segments arrived.
+pub(crate) fn with_fill(
+    codec: &BundleCodec,
+    sent: &[Symbols],
+    arrived: impl Fn(usize) -> bool,
+) -> Vec<Symbols> {
+    let mut values: Vec<Vec<i32>> = Vec::new();
+    for plan in codec.tensors() {
+        let plane = plan.shape().plane();
+        let fill = plan.fill().iter();
+        values.push(fill.flat_map(|&fill| vec![fill; plane]).collect());
+    }
+    for index in (0..codec.segment_count()).filter(|&index| arrived(index)) {
+        let (tensor, channels) = codec.segment(index);
+        let plane = codec.tensors()[tensor].shape().plane();
+        for &channel in channels {
+            let begin = usize::from(channel) * plane;
+            values[tensor][begin..begin + plane]
+                .copy_from_slice(&sent[tensor].values()[begin..begin + plane]);
+        }
+    }
+    let pairs = codec.tensors().iter().zip(values);
+    pairs
+        .map(|(plan, values)| Symbols::new(plan.shape(), values).expect("values fit"))
+        .collect()
 }
