@@ -47,6 +47,8 @@ enum Command {
     Bench(LabArgs),
     /// Fetch public data sets: `data cifar10 --out DIR`
     Data(LabArgs),
+    /// Show released units (a folder of checkpoints): layout, cost, bits with both coders
+    Units(LabArgs),
     /// Train the small network that the project ships, from its seed
     TrainBackbone(LabArgs),
     /// Run all checks of continuous integration, cheapest first, and stop at the first failure
@@ -116,6 +118,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Bench(args) => forward::lab("bench", args.rest),
         Command::Data(args) => forward::lab("data", args.rest),
+        Command::Units(args) => forward::lab("units", args.rest),
         Command::TrainBackbone(args) => forward::lab("train-backbone", args.rest),
         Command::Ci(args) => ci::run(&root, args.backends),
         Command::Tidy => tidy::run(&root),

@@ -14,7 +14,7 @@ use crate::proxy::straight_through_round;
 use crate::rate::{RateModel, channel_moments};
 use crate::split::{Batch, Distortion};
 use crate::state::{ModuleState, load_state, module_state, uniform};
-use crate::unit::{EncoderKind, Unit, UnitConfig};
+use crate::unit::{Unit, UnitConfig};
 
 mod checkpoint;
 
@@ -174,7 +174,7 @@ impl Training {
         }
         let drawn = || unit_config.init(device, &mut Pcg64::seed_from_u64(config.seed));
         let unit = drawn()?;
-        let rectified = matches!(unit_config.encoder, EncoderKind::Paper { .. });
+        let rectified = unit_config.is_rectified();
         let rate = RateModel::init(unit_config.latent_channels, rectified, device);
         let (unit, rate) = match warm {
             Some(warm) => (load_state(unit, &warm.unit)?, load_state(rate, &warm.rate)?),
@@ -231,13 +231,15 @@ impl Training {
     ) -> Result<StepReport, TrainError> {
         let batch = self.next_batch(cache);
         let warming = self.step < self.config.warmup_steps;
-        let step_size = self.unit_config.step;
         let latent = self.unit.encoder.forward(batch.activation.clone());
-        let latent = latent.div_scalar(step_size);
+        let latent = self.unit_config.divided(latent);
         let noisy = latent.clone() + self.noise(latent.dims());
         let symbols = straight_through_round(latent);
         let bits = self.rate.symbol_bits(symbols.clone().detach());
-        let restored = self.unit.decoder.forward(symbols.mul_scalar(step_size));
+        let restored = self
+            .unit
+            .decoder
+            .forward(self.unit_config.multiplied(symbols));
         let lost = if warming {
             relative_error(restored, batch.activation.clone())
         } else {
@@ -390,7 +392,7 @@ fn shuffled(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
 
 fn symbol_moments(unit: &Unit, config: &UnitConfig, activation: Tensor<4>) -> Vec<(f32, f32)> {
     let latent = unit.encoder.forward(activation).detach();
-    let symbols = latent.div_scalar(config.step).round();
+    let symbols = config.divided(latent).round();
     let [_, channels, height, width] = symbols.dims();
     channel_moments(&floats(symbols), channels, height * width)
 }

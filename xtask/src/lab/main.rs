@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 mod backbone;
 mod backend;
+mod baselines;
 mod bench;
 mod data;
 mod eval;
@@ -17,6 +18,7 @@ mod record;
 mod report;
 mod setup;
 mod train;
+mod units;
 
 /// Train and measure bottleneck units.
 #[derive(Parser)]
@@ -40,6 +42,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Fetch a picture set.
     Data(data::DataArgs),
+    /// Show the authors' released units and what their symbols cost with both coders.
+    Units(units::UnitsArgs),
     /// Train the embedded default's backbone from its seed.
     TrainBackbone(backbone::BackboneArgs),
 }
@@ -63,6 +67,7 @@ fn run(command: Command) -> Result<()> {
         Command::Decode(args) => eval::decode(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Units(args) => units::run(&args),
         Command::TrainBackbone(args) => backbone::run(&args),
     }
 }

@@ -133,7 +133,7 @@ fn cut_profile(setup: &Setup, pictures: &Pictures) -> Result<CutProfile> {
 }
 
 /// What all rows of this run share.
-fn base_row(setup: &Setup, seed: u64, pictures: &Pictures) -> Result<Row> {
+pub(crate) fn base_row(setup: &Setup, seed: u64, pictures: &Pictures) -> Result<Row> {
     let split = cut_profile(setup, pictures)?;
     Ok(Row {
         n: pictures.len(),
@@ -149,7 +149,7 @@ fn base_row(setup: &Setup, seed: u64, pictures: &Pictures) -> Result<Row> {
     })
 }
 
-fn with_bytes(base: &Row, bytes: f64, bytes_payload: f64) -> Row {
+pub(crate) fn with_bytes(base: &Row, bytes: f64, bytes_payload: f64) -> Row {
     Row {
         bytes,
         bytes_payload,
@@ -158,7 +158,7 @@ fn with_bytes(base: &Row, bytes: f64, bytes_payload: f64) -> Row {
     }
 }
 
-fn rung_row(
+pub(crate) fn rung_row(
     base: &Row,
     setup: &Setup,
     one: &Trained,

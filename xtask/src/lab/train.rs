@@ -17,8 +17,8 @@ use split_bottleneck::{
 };
 
 use crate::files::{folder, read, write_whole};
-use crate::report;
 use crate::setup::{Setup, SetupArgs};
+use crate::{baselines, report};
 
 /// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
 const FRAME_OVERHEAD_BYTES: f64 = 14.0;
@@ -113,6 +113,9 @@ pub(crate) struct TrainArgs {
     /// Leave the picture codecs out of the table.
     #[arg(long)]
     pub(crate) no_rivals: bool,
+    /// Also measure PCA, clip-and-quantize, int8, int4, and Huffman on the trained rungs.
+    #[arg(long)]
+    pub(crate) baselines: bool,
     /// Seed of weights and picture order.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -177,7 +180,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         if args.no_flips { "" } else { ", mirrored too" }
     );
     drop((cache, pictures));
-    let document = report::measure(&setup, args, &mut bank, &trained, train_name)?;
+    let mut document = report::measure(&setup, args, &mut bank, &trained, train_name)?;
+    if args.baselines {
+        baselines::add(&setup, args, &bank, &trained, &mut document)?;
+    }
     write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
     document.save(&out.join("results.json"))?;
     document.save_csv(&out.join("results.csv"))?;
