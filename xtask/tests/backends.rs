@@ -70,6 +70,8 @@ mod frames {
             learning_rate: 1e-3,
             rate_learning_rate: 1e-2,
             objective: Objective::Lambda(0.1),
+            rate: Default::default(),
+            proxy: Default::default(),
             seed: 3,
         };
         let rungs = [

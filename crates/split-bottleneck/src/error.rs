@@ -24,6 +24,12 @@ pub enum ConfigError {
         /// Channels of the latent.
         expected: usize,
     },
+    /// The anchors of a continuous unit do not rise from a positive factor.
+    #[error("anchors are {found:?}; there must be one at least, positive and rising")]
+    Anchors {
+        /// Anchors found.
+        found: Vec<f32>,
+    },
     /// The groups of a convolution do not divide its channels.
     #[error("{groups} groups do not divide {channels} channels in and {hidden} out")]
     Groups {

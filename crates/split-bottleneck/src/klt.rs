@@ -1,3 +1,4 @@
+use burn::module::Module;
 use burn::tensor::Device;
 use rand_core::SeedableRng;
 use rand_pcg::Pcg64;
@@ -5,7 +6,8 @@ use thiserror::Error;
 
 use crate::cache::ActivationCache;
 use crate::error::ConfigError;
-use crate::state::{ModuleState, module_state};
+use crate::state::{ModuleState, load_state, module_state};
+use crate::train::{Objective, TrainConfig, WarmStart, symbol_moments};
 use crate::unit::{ActivationShape, DecoderKind, EncoderKind, UnitConfig};
 
 /// Most values of a patch; the covariance takes their square.
@@ -188,6 +190,45 @@ impl Klt {
             }
         }
         Ok(state)
+    }
+
+    /// Where the training of a unit starts: [`weights`](Self::weights) and a rate model that
+    /// begins at the moments of their symbols.
+    ///
+    /// # Errors
+    ///
+    /// As [`weights`](Self::weights), and when the cache has no picture.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "the weights were read from a unit of this layout"
+    )]
+    pub fn warm_start(
+        &self,
+        config: &UnitConfig,
+        train: &TrainConfig,
+        cache: &ActivationCache,
+        device: &Device,
+    ) -> Result<WarmStart, KltError> {
+        if cache.is_empty() {
+            return Err(KltError::Empty);
+        }
+        let weights = self.weights(config, train.seed, device)?;
+        let fresh = config.init(device, &mut Pcg64::seed_from_u64(0))?;
+        let unit = load_state(fresh, &weights)
+            .expect("the weights are those of this layout")
+            .valid();
+        let indices: Vec<usize> = (0..cache.len().min(train.batch_size.max(1))).collect();
+        let moments = symbol_moments(&unit, config, cache.batch(&indices, device).activation);
+        let rate = train.rate.init(&moments, config.is_rectified(), device);
+        let lambda = match train.objective {
+            Objective::Lambda(lambda) => lambda,
+            Objective::TargetBits { start, .. } => start,
+        };
+        Ok(WarmStart {
+            unit: weights,
+            rate: module_state(&rate),
+            lambda,
+        })
     }
 
     fn write_encoder(&self, latent: usize, state: &mut ModuleState) {

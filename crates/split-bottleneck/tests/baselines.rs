@@ -102,6 +102,14 @@ fn a_refined_decoder_starts_where_the_transform_is_and_learns_from_there() {
         (errors[0] - errors[1]).abs() < 1e-3 * errors[0],
         "{errors:?}"
     );
+    let device = plain.clone().autodiff();
+    let settings = config(60, Objective::Lambda(0.01));
+    let warm = klt.warm_start(&refined, &settings, &cache, &plain).unwrap();
+    let mut training = Training::start(&refined, &settings, Some(&warm), &cache, &device).unwrap();
+    let first = run(&mut training, &cache, 1, &device);
+    let last = run(&mut training, &cache, 59, &device);
+    assert!(first < 0.2, "components restore most at once: {first}");
+    assert!(last < first, "from {first} to {last}");
     let wrong = UnitConfig::patch(cache.shape(), 6, 4, 0.25);
     let error = klt.weights(&wrong, 0, &plain).unwrap_err();
     assert!(matches!(error, KltError::Layout { .. }), "{error}");

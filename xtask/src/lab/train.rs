@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use split_backbone::Part;
 use split_bottleneck::{
-    ActivationCache, ActivationShape, Bank, ClassifierDistortion, Objective, Rung, StepReport,
-    TrainConfig, Training, UnitConfig, WarmStart,
+    ActivationCache, ActivationShape, Bank, ClassifierDistortion, Objective, Proxy, RateKind, Rung,
+    StepReport, TrainConfig, Training, UnitConfig, WarmStart,
 };
 
 use crate::files::{folder, read, write_whole};
@@ -291,6 +291,8 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
                     learning_rate: args.learning_rate * if first { 1.0 } else { 0.5 },
                     rate_learning_rate: 0.02,
                     objective: *objective,
+                    rate: RateKind::default(),
+                    proxy: Proxy::default(),
                     // Each rung draws an order of its own.
                     seed: args.seed.wrapping_mul(1000).wrapping_add(count(index)),
                 },

@@ -1,0 +1,166 @@
+//! Laws of rate models: each lowers the rate, and what it exports costs what it says.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
+
+mod common;
+
+use burn::tensor::Device;
+use common::{cache, config, distortion, run};
+use split_bottleneck::{
+    ActivationCache, BackboneNote, Bank, Evaluation, HyperDensity, Objective, Proxy, RateKind,
+    Rung, Training, UnitConfig, evaluate,
+};
+
+const PICTURES: usize = 96;
+const STEPS: usize = 240;
+const KINDS: [RateKind; 7] = [
+    RateKind::Mixture,
+    RateKind::L1,
+    RateKind::Laplace,
+    RateKind::Factorised,
+    RateKind::Hyperprior(HyperDensity::Laplace),
+    RateKind::Hyperprior(HyperDensity::Gaussian),
+    RateKind::Neighbours,
+];
+
+struct Trained {
+    training: Training,
+    result: Evaluation,
+    flush_bits: f64,
+    density_bits: f64,
+}
+
+fn train(
+    unit: &UnitConfig,
+    rate: RateKind,
+    proxy: Proxy,
+    lambda: f64,
+    cache: &ActivationCache,
+) -> Trained {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let mut settings = config(STEPS, Objective::Lambda(lambda));
+    settings.rate = rate;
+    settings.proxy = proxy;
+    let mut training = Training::start(unit, &settings, None, cache, &device).unwrap();
+    run(&mut training, cache, STEPS, &device);
+    let rung =
+        Rung::from_training("one", "unit", unit, &training, cache, PICTURES, &plain).unwrap();
+    let note = BackboneNote {
+        name: "toy".to_owned(),
+        split: "stem".to_owned(),
+        weights_sha256: "00".to_owned(),
+    };
+    let bank = Bank::new(note, vec![rung]).unwrap();
+    let codec = bank.open(0, &plain).unwrap();
+    let result = evaluate(&codec, &distortion(&plain).tail, cache, &plain).unwrap();
+    let indices: Vec<usize> = (0..cache.len()).collect();
+    let latent = training
+        .unit()
+        .encoder
+        .forward(cache.batch(&indices, &plain).activation);
+    let density_bits = training
+        .rate()
+        .symbol_bits(latent.div_scalar(unit.step).round());
+    Trained {
+        flush_bits: codec.codec().tables().flush_bits(codec.codec().shape()),
+        training,
+        result,
+        density_bits,
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn check_bits(what: &str, one: &Trained) {
+    let estimated = mean(&one.result.estimated_bits);
+    let real = 8.0 * one.result.mean_payload_bytes() - one.flush_bits;
+    let relative = (real - estimated) / estimated;
+    assert!(
+        relative.abs() < 0.03,
+        "{what}: payload {real} bits without flush, estimated {estimated}"
+    );
+    // Exported tables count what the density only learned; contexts and counting may save, and
+    // a density that is far off would price the latent wrongly.
+    let share = one.density_bits / estimated;
+    assert!(
+        (0.9..1.3).contains(&share),
+        "{what}: density {} bits, tables {estimated}",
+        one.density_bits
+    );
+}
+
+#[test]
+fn every_rate_model_states_the_bits_that_its_tables_take_and_lowers_them() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    for unit in [
+        UnitConfig::conv(cache.shape(), 4, 2, 0.1),
+        UnitConfig::paper(cache.shape(), 4, 2, 0.1),
+    ] {
+        for kind in KINDS {
+            let dear = train(&unit, kind, Proxy::Mixed, 3.0, &cache);
+            let cheap = train(&unit, kind, Proxy::Mixed, 1e-3, &cache);
+            check_bits(&format!("{kind:?} {:?}", unit.encoder), &cheap);
+            let [dear, cheap] = [dear, cheap].map(|one| one.result.mean_payload_bytes());
+            assert!(
+                dear < 0.8 * cheap,
+                "{kind:?}: {cheap} bytes, {dear} where dear"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_proxy_trains_a_unit_whose_bits_are_the_real_ones() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let unit = UnitConfig::conv(cache.shape(), 4, 2, 0.1);
+    for proxy in [
+        Proxy::Noise,
+        Proxy::StraightThrough,
+        Proxy::Annealed { noise_share: 0.5 },
+    ] {
+        let one = train(&unit, RateKind::Mixture, proxy, 0.05, &cache);
+        check_bits(&format!("{proxy:?}"), &one);
+        assert!(one.result.top1() > 60.0, "{proxy:?}: {}", one.result.top1());
+    }
+}
+
+#[test]
+fn a_resumed_run_keeps_its_rate_model() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(PICTURES, &plain);
+    let unit = UnitConfig::conv(cache.shape(), 4, 2, 0.5);
+    for kind in KINDS {
+        let mut settings = config(12, Objective::Lambda(0.1));
+        settings.rate = kind;
+        let mut whole = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+        run(&mut whole, &cache, 7, &device);
+        let checkpoint = whole.to_checkpoint().unwrap();
+        run(&mut whole, &cache, 5, &device);
+        let mut resumed = Training::resume(&checkpoint, &unit, &settings, &cache, &device).unwrap();
+        run(&mut resumed, &cache, 5, &device);
+        // Not `assert_eq`: all weights of a model are no message.
+        assert!(resumed.weights().unit == whole.weights().unit, "{kind:?}");
+        assert!(resumed.weights().rate == whole.weights().rate, "{kind:?}");
+        let warm = Training::warm_start(&checkpoint).unwrap();
+        let warmed = Training::start(&unit, &settings, Some(&warm), &cache, &device).unwrap();
+        assert!(warmed.weights().unit == warm.unit, "{kind:?}");
+    }
+}
+
+#[test]
+fn trained_units_differ_by_their_rate_model() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let unit = UnitConfig::conv(cache.shape(), 4, 2, 0.5);
+    let of = |kind| {
+        train(&unit, kind, Proxy::Mixed, 0.5, &cache)
+            .training
+            .weights()
+    };
+    assert_ne!(of(RateKind::Mixture).unit, of(RateKind::L1).unit);
+}
