@@ -47,6 +47,8 @@ enum Command {
     Bench(LabArgs),
     /// Fetch public data sets: `data cifar10 --out DIR`
     Data(LabArgs),
+    /// Search unit shapes, steps and prices in short runs; `--resume` goes on
+    Search(LabArgs),
     /// Show released units (a folder of checkpoints): layout, cost, bits with both coders
     Units(LabArgs),
     /// Train the small network that the project ships, from its seed
@@ -118,6 +120,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Bench(args) => forward::lab("bench", args.rest),
         Command::Data(args) => forward::lab("data", args.rest),
+        Command::Search(args) => forward::lab("search", args.rest),
         Command::Units(args) => forward::lab("units", args.rest),
         Command::TrainBackbone(args) => forward::lab("train-backbone", args.rest),
         Command::Ci(args) => ci::run(&root, args.backends),

@@ -10,12 +10,14 @@ mod backbone;
 mod backend;
 mod baselines;
 mod bench;
+mod continuous;
 mod data;
 mod eval;
 mod files;
 mod plot;
 mod record;
 mod report;
+mod search;
 mod setup;
 mod train;
 mod units;
@@ -42,6 +44,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Fetch a picture set.
     Data(data::DataArgs),
+    /// Search unit shapes, steps and prices by successive halving.
+    Search(search::SearchArgs),
     /// Show the authors' released units and what their symbols cost with both coders.
     Units(units::UnitsArgs),
     /// Train the embedded default's backbone from its seed.
@@ -67,6 +71,7 @@ fn run(command: Command) -> Result<()> {
         Command::Decode(args) => eval::decode(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Search(args) => search::run(&args),
         Command::Units(args) => units::run(&args),
         Command::TrainBackbone(args) => backbone::run(&args),
     }

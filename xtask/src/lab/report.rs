@@ -281,12 +281,12 @@ pub(crate) fn print_table(document: &Document) {
         mega(*macs)
     );
     println!(
-        "{:<18} {:>9} {:>9} {:>7} {:>7} {:>7} {:>16} {:>10}",
+        "{:<24} {:>9} {:>9} {:>7} {:>7} {:>7} {:>16} {:>10}",
         "what", "bytes", "payload", "bpp", "top-1", "loss", "device MMACs", "unit"
     );
     for row in &document.rows {
         println!(
-            "{:<18} {:>9.1} {:>9.1} {:>7.3} {:>7.2} {:>7.2} {:>9.2} ({:>3.0}%) {:>10}",
+            "{:<24} {:>9.1} {:>9.1} {:>7.3} {:>7.2} {:>7.2} {:>9.2} ({:>3.0}%) {:>10}",
             row.name,
             row.bytes,
             row.bytes_payload,
