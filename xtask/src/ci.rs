@@ -3,7 +3,7 @@
 //! Which build each step asks for matters more than anything else here, because Burn takes minutes:
 //! - `lint`, `docs`: one metadata-only build of everything;
 //! - `test`: the optimised build that `cargo xtask train` uses too, which `one build` checks;
-//! - `backends`: the same with ndarray, which rebuilds the facade of Burn, not its kernels.
+//! - `backends`: ndarray and wgpu besides flex, which compiles most of Burn again; comes last.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -70,17 +70,17 @@ const DOCS: &[Call] = &[Call {
     rustdoc_flags: Some("-D warnings"),
 }];
 
-/// Frames written on one backend, finished on another.
+/// Real networks on every backend, and frames written on one backend, finished on another.
 const BACKENDS: &[Call] = &[call(&[
     "test",
     "--package",
     "xtask",
-    "--bin",
-    "lab",
+    "--test",
+    "backends",
     "--test",
     "device_and_edge",
     "--features",
-    "ndarray",
+    "ndarray,wgpu",
     "--locked",
     "--config",
     ".ci/backends.toml",
@@ -93,7 +93,7 @@ const fn call(args: &'static [&'static str]) -> Call {
     }
 }
 
-/// Runs every step and stops at the first failure; `backends` adds the dearest one.
+/// Runs every step and stops at the first failure; `backends` is the dearest one.
 pub(crate) fn run(root: &Path, backends: bool) -> Result<()> {
     let mut report = Report::default();
     report.step("format", |_| calls(root, FORMAT, &mut Tally::default()))?;

@@ -79,9 +79,9 @@ struct LabArgs {
 
 #[derive(Args, Debug)]
 struct CiArgs {
-    /// Also build with ndarray and wgpu and run the tests of `lab` on them; needs a Vulkan driver
+    /// Leave out the build with ndarray and wgpu and the tests on them
     #[arg(long)]
-    backends: bool,
+    without_backends: bool,
 }
 
 #[derive(Args, Debug)]
@@ -123,7 +123,7 @@ fn run(command: Command) -> Result<()> {
         Command::Search(args) => forward::lab("search", args.rest),
         Command::Units(args) => forward::lab("units", args.rest),
         Command::TrainBackbone(args) => forward::lab("train-backbone", args.rest),
-        Command::Ci(args) => ci::run(&root, args.backends),
+        Command::Ci(args) => ci::run(&root, !args.without_backends),
         Command::Tidy => tidy::run(&root),
         Command::Test(args) => ci::test(&root, args.slow),
         Command::Report => report::write(&root),

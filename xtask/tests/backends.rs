@@ -1,11 +1,18 @@
-//! Frames written on one backend are finished on any other: `cargo test -p xtask --features ndarray,wgpu`.
+//! Every backend of the build computes the same: `cargo test -p xtask --features ndarray,wgpu`.
 
 #[cfg(test)]
-mod frames {
+mod backends {
+    use std::fs;
+    use std::io::Write as _;
+    use std::path::{Path, PathBuf};
+
     use burn::module::Module;
     use burn::tensor::{Device, Tensor};
     use split_backbone::embedded::{self, EmbeddedSplit};
-    use split_backbone::{ResNetHead, ResNetTail, cut};
+    use split_backbone::{
+        DataSource, LoadOptions, Part, Pictures, Preprocess, ResNet, ResNetConfig, ResNetHead,
+        ResNetTail, cut,
+    };
     use split_bottleneck::{
         ActivationCache, BackboneNote, Bank, ClassifierDistortion, Head, Objective, Rung, Tail,
         TrainConfig, Training, UnitConfig,
@@ -13,6 +20,23 @@ mod frames {
 
     const PICTURES: usize = 16;
     const TOLERANCE: f32 = 1e-3;
+
+    /// Straight to the stream: the test runner keeps what is printed.
+    fn skip(why: &str) {
+        let _ = writeln!(std::io::stderr(), "skipped: {why}");
+    }
+
+    /// `SPLIT_ASSETS`, else `../shared/assets` beside the checkout.
+    fn assets() -> Option<PathBuf> {
+        let named = std::env::var_os("SPLIT_ASSETS").map(PathBuf::from);
+        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/assets");
+        let path = named.unwrap_or_else(beside);
+        if path.is_dir() {
+            return Some(path);
+        }
+        skip(&format!("no folder {}; set SPLIT_ASSETS", path.display()));
+        None
+    }
 
     /// The backends of this build that answer here; the others are named.
     fn devices() -> Vec<(&'static str, Device)> {
@@ -22,9 +46,12 @@ mod frames {
         )]
         let mut devices = vec![("flex", Device::flex())];
         #[cfg(feature = "ndarray")]
-        devices.push(("ndarray", Device::ndarray()));
+        devices.push((
+            "ndarray",
+            Device::new(burn_ndarray::NdArrayDevice::default()),
+        ));
         #[cfg(not(feature = "ndarray"))]
-        eprintln!("skipped: ndarray is not in this build (feature ndarray)");
+        skip("ndarray is not in this build (feature ndarray)");
         #[cfg(feature = "wgpu")]
         {
             let answers = || {
@@ -34,11 +61,11 @@ mod frames {
             };
             match std::panic::catch_unwind(answers) {
                 Ok(Some(device)) => devices.push(("wgpu", device)),
-                _ => eprintln!("skipped: no Vulkan driver answers wgpu"),
+                _ => skip("no Vulkan driver answers wgpu"),
             }
         }
         #[cfg(not(feature = "wgpu"))]
-        eprintln!("skipped: wgpu is not in this build (feature wgpu)");
+        skip("wgpu is not in this build (feature wgpu)");
         devices
     }
 
@@ -136,6 +163,76 @@ mod frames {
                     assert_eq!(classes, expected, "written on {writer}, read on {reader}");
                 }
             }
+        }
+    }
+
+    const NETS: [(&str, &str); 4] = [
+        ("resnet20", "resnet20-12fca82f.th"),
+        ("resnet32", "resnet32-d509ac18.th"),
+        ("resnet44", "resnet44-014dd654.th"),
+        ("resnet56", "resnet56-4bfd9763.th"),
+    ];
+
+    fn cifar(assets: &Path, count: usize) -> Pictures {
+        let source = DataSource::Cifar10(assets.join("cifar10"));
+        let options = LoadOptions {
+            limit: Some(count),
+            framing: None,
+        };
+        source.load(Part::Test, &options).unwrap().pictures
+    }
+
+    #[test]
+    fn logits_of_real_networks_equal_the_references_on_every_backend() {
+        let Some(assets) = assets() else {
+            return;
+        };
+        let text = fs::read(assets.join("cifar-resnet/logits.json")).unwrap();
+        let reference: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let pictures = cifar(&assets, PICTURES);
+        for (name, device) in devices() {
+            let input = Preprocess::IMAGENET.input(&pictures, 0..PICTURES, &device);
+            for (net, file) in NETS {
+                let config = ResNetConfig::named(net).unwrap();
+                let path = assets.join("cifar-resnet").join(file);
+                let (network, _) = ResNet::load(&config, &path, &device).unwrap();
+                let logits = rows(network.fold_batch_norm().forward(input.clone()));
+                let expected = reference["nets"][net]["logits"].as_array().unwrap();
+                let expected = expected.iter().flat_map(|row| row.as_array().unwrap());
+                let furthest = logits
+                    .iter()
+                    .zip(expected)
+                    .map(|(found, expected)| (f64::from(*found) - expected.as_f64().unwrap()).abs())
+                    .fold(0.0, f64::max);
+                assert_eq!(logits.len(), 10 * PICTURES);
+                assert!(furthest < 1e-4, "{net} on {name}: {furthest}");
+            }
+        }
+    }
+
+    #[test]
+    fn some_hundred_real_pictures_get_the_same_classes_on_every_backend() {
+        const COUNT: usize = 300;
+        let Some(assets) = assets() else {
+            return;
+        };
+        let pictures = cifar(&assets, COUNT);
+        let (net, file) = NETS[0];
+        let config = ResNetConfig::named(net).unwrap();
+        let path = assets.join("cifar-resnet").join(file);
+        let mut first: Option<Vec<usize>> = None;
+        for (name, device) in devices() {
+            let (network, _) = ResNet::load(&config, &path, &device).unwrap();
+            let network = network.fold_batch_norm();
+            let mut classes = Vec::new();
+            for start in (0..COUNT).step_by(50) {
+                let input = Preprocess::IMAGENET.input(&pictures, start..start + 50, &device);
+                classes.extend(split_backbone::top1(network.forward(input)));
+            }
+            let first = first.get_or_insert_with(|| classes.clone());
+            let other = classes.iter().zip(first.iter()).filter(|(a, b)| a != b);
+            // A picture whose two best classes are equal to five digits may go either way.
+            assert!(other.count() <= 1, "{name}");
         }
     }
 }

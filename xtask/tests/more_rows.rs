@@ -92,7 +92,9 @@ mod commands {
     #[test]
     fn a_search_goes_on_where_it_stopped_and_refuses_other_options() {
         let dir = TempDir::new().unwrap();
-        let short = ["--trials", "3", "--rounds", "2", "--steps", "4", "--seed", "2"];
+        let short = [
+            "--trials", "3", "--rounds", "2", "--steps", "4", "--seed", "2",
+        ];
         let printed = succeed(&lab("search", dir.path(), &short));
         let path = dir.path().join("search.json");
         let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

@@ -197,8 +197,7 @@ fn all_pictures_score_as_the_reference() {
     let Some(assets) = support::assets("all_pictures_score_as_the_reference") else {
         return;
     };
-    if std::env::var_os("SPLIT_SLOW").is_none() {
-        eprintln!("skipped all_pictures_score_as_the_reference: slow; set SPLIT_SLOW=1");
+    if !support::slow("all_pictures_score_as_the_reference") {
         return;
     }
     let folder = assets.join("detection");

@@ -34,7 +34,11 @@ fn network(assets: &Path, (name, file): (&str, &str)) -> (ResNetConfig, ResNet) 
 }
 
 fn pictures(assets: &Path, part: Part, limit: Option<usize>) -> Pictures {
-    let source = DataSource::Cifar10(assets.join("cifar10"));
+    pictures_of(&assets.join("cifar10"), part, limit)
+}
+
+fn pictures_of(dir: &Path, part: Part, limit: Option<usize>) -> Pictures {
+    let source = DataSource::Cifar10(dir.to_owned());
     let options = LoadOptions {
         limit,
         framing: None,
@@ -85,6 +89,43 @@ fn sheets_have_the_digest_of_the_standard_form() {
         );
         assert_eq!(pictures(&assets, part, Some(1001)), set.range(0..1001));
     }
+}
+
+/// The standard form of pictures: a label, then the red, green and blue planes.
+fn standard_batch(pictures: &Pictures) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (index, label) in pictures.labels().iter().enumerate() {
+        bytes.push(u8::try_from(*label).unwrap());
+        for channel in 0..3 {
+            bytes.extend(pictures.rgb8(index).iter().skip(channel).step_by(3));
+        }
+    }
+    bytes
+}
+
+#[test]
+fn standard_batches_of_real_pictures_are_read_as_the_sheets_are() {
+    let Some(assets) = support::assets("standard_batches_of_real_pictures") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("cifar-10-batches-bin");
+    fs::create_dir(&inner).unwrap();
+    let train = pictures(&assets, Part::Train, Some(2500));
+    for (batch, range) in [(1, 0..1000), (2, 1000..2500)] {
+        let bytes = standard_batch(&train.range(range));
+        fs::write(inner.join(format!("data_batch_{batch}.bin")), bytes).unwrap();
+    }
+    let test = pictures(&assets, Part::Test, None);
+    fs::write(inner.join("test_batch.bin"), standard_batch(&test)).unwrap();
+    assert_eq!(
+        pictures_of(dir.path(), Part::Train, None).sha256(),
+        train.sha256()
+    );
+    assert_eq!(
+        pictures_of(dir.path(), Part::Test, None).sha256(),
+        test.sha256()
+    );
 }
 
 #[test]
@@ -232,8 +273,7 @@ fn all_pictures_are_classified_as_published() {
     let Some(assets) = support::assets("all_pictures_are_classified_as_published") else {
         return;
     };
-    if std::env::var_os("SPLIT_SLOW").is_none() {
-        eprintln!("skipped all_pictures_are_classified_as_published: slow; set SPLIT_SLOW=1");
+    if !support::slow("all_pictures_are_classified_as_published") {
         return;
     }
     let accuracy = json(&assets.join("cifar-resnet/accuracy.json"));

@@ -361,8 +361,9 @@ impl Training {
             && !warming
         {
             let excess = (self.mean_bits / target).max(1e-6).ln();
-            // The unit follows less and less as its learning rate falls; so does the price.
-            let gain = 0.06 * cosine(self.step, self.config.steps);
+            // The unit follows less and less as its learning rate falls, and so does the price, but
+            // not down to nothing: what is left to correct late is small and slow.
+            let gain = 0.06 * cosine(self.step, self.config.steps).max(0.25);
             let move_by = (gain * excess).clamp(-0.03, 0.03);
             self.log_lambda = (self.log_lambda + move_by).clamp(LOG_LAMBDA_MIN, LOG_LAMBDA_MAX);
         }
@@ -399,7 +400,11 @@ fn shuffled(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
     order
 }
 
-pub(crate) fn symbol_moments(unit: &Unit, config: &UnitConfig, activation: Tensor<4>) -> Vec<(f32, f32)> {
+pub(crate) fn symbol_moments(
+    unit: &Unit,
+    config: &UnitConfig,
+    activation: Tensor<4>,
+) -> Vec<(f32, f32)> {
     let latent = unit.encoder.forward(activation).detach();
     let symbols = config.divided(latent).round();
     let [_, channels, height, width] = symbols.dims();

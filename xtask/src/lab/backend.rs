@@ -27,13 +27,28 @@ impl Backend {
         }
     }
 
+    /// What can compute for this backend here, a line each.
+    pub(crate) fn adapters(self) -> Result<Vec<String>> {
+        match self {
+            Self::Flex | Self::Ndarray => {
+                self.device()?;
+                let threads = std::thread::available_parallelism().map_or(1, usize::from);
+                Ok(vec![format!("CPU, {threads} threads")])
+            }
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Ok(wgpu_adapters()),
+            other => Ok(vec![format!("{:?}", other.device()?)]),
+        }
+    }
+
     /// The device, or an error that names the missing cargo feature.
     pub(crate) fn device(self) -> Result<Device> {
         match self {
             #[cfg(feature = "flex")]
             Self::Flex => Ok(Device::flex()),
             #[cfg(feature = "ndarray")]
-            Self::Ndarray => Ok(Device::ndarray()),
+            #[expect(deprecated, reason = "kept as a second opinion on flex")]
+            Self::Ndarray => Ok(Device::new(burn_ndarray::NdArrayDevice::Cpu)),
             #[cfg(feature = "wgpu")]
             Self::Wgpu => wgpu_device(),
             #[cfg(feature = "cuda")]
@@ -49,6 +64,24 @@ impl Backend {
             ),
         }
     }
+}
+
+/// Every adapter that a graphics driver offers; Burn takes the fastest kind.
+#[cfg(feature = "wgpu")]
+fn wgpu_adapters() -> Vec<String> {
+    use burn_wgpu::wgpu;
+    let instance = wgpu::Instance::default();
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    adapters
+        .iter()
+        .map(|adapter| {
+            let info = adapter.get_info();
+            format!(
+                "{} ({:?}, {:?}, driver {} {})",
+                info.name, info.device_type, info.backend, info.driver, info.driver_info
+            )
+        })
+        .collect()
 }
 
 /// Burn panics without an adapter; that becomes an error which says what to install.

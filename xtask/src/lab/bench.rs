@@ -1,6 +1,5 @@
 //! `bench`: what each step of a split costs on each backend.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -12,8 +11,8 @@ use split_bottleneck::{
     BackboneNote, Bank, Head, Objective, Rung, RungCodec, Tail, TrainConfig, Training, UnitConfig,
 };
 
-use crate::files::read;
-use crate::record::{Machine, command_line, date, git_state, machine};
+use crate::files::{append_line, read};
+use crate::record::{Machine, command_line, date, git_state, machine, versions};
 use crate::setup::{Setup, SetupArgs};
 use crate::train::now;
 
@@ -34,6 +33,9 @@ pub(crate) struct BenchArgs {
     /// Append the lines to this record.
     #[arg(long)]
     record: Option<PathBuf>,
+    /// Only print what can compute for each `--backend` here.
+    #[arg(long)]
+    list_devices: bool,
 }
 
 /// One line of `speed.jsonl`.
@@ -88,6 +90,9 @@ const STEPS: [&str; 8] = [
 ];
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    if args.list_devices {
+        return list_devices(args);
+    }
     let mut benches = Vec::new();
     for backend in &args.setup.backend {
         let setup = SetupArgs {
@@ -107,14 +112,21 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         lines.extend(run_batch(args, &benches, *batch)?);
     }
     if let Some(path) = &args.record {
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(|| format!("opening {}", path.display()))?;
         for line in &lines {
-            writeln!(file, "{}", serde_json::to_string(line)?)
-                .with_context(|| format!("appending to {}", path.display()))?;
+            append_line(path, line)?;
+        }
+    }
+    Ok(())
+}
+
+fn list_devices(args: &BenchArgs) -> Result<()> {
+    for backend in &args.setup.backend {
+        let adapters = backend.adapters()?;
+        if adapters.is_empty() {
+            println!("{:<8} no adapter: install a driver", backend.name());
+        }
+        for adapter in adapters {
+            println!("{:<8} {adapter}", backend.name());
         }
     }
     Ok(())
@@ -272,11 +284,7 @@ fn line(bench: &Bench, what: &'static str, batch: usize, times: &mut [f64]) -> L
         git: git_state(),
         date: date(),
         machine: machine(),
-        versions: [
-            ("burn", "0.22.1".to_owned()),
-            ("backend", bench.setup.backend.name().to_owned()),
-        ]
-        .into(),
+        versions: versions(bench.setup.backend),
         seed: 0,
     }
 }

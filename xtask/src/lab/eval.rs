@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde::Serialize;
 use split_backbone::{Part, Pictures};
 use split_bottleneck::{Bank, evaluate};
 
-use crate::files::{folder, read, write_whole};
-use crate::report::{measured, test_cache};
+use crate::files::{append_line, folder, read, write_whole};
+use crate::record::{Machine, command_line, date, git_state, machine, versions};
+use crate::report::{data_name, measured, percent, test_cache};
 use crate::setup::{Setup, SetupArgs};
 
 /// Options of `eval`.
@@ -27,6 +29,33 @@ pub(crate) struct EvalArgs {
     /// Write each picture's class here, one line a picture, per rung.
     #[arg(long)]
     predictions: Option<PathBuf>,
+    /// Measure the whole backbone without a split; takes several `--backend`s.
+    #[arg(long, conflicts_with_all = ["bank", "rung", "predictions"])]
+    unsplit: bool,
+    /// With `--unsplit`: append the lines to this record.
+    #[arg(long, requires = "unsplit")]
+    record: Option<PathBuf>,
+}
+
+/// One line of `accuracy.jsonl`: an unsplit backbone on a whole test set.
+#[derive(Serialize)]
+struct AccuracyLine {
+    schema: &'static str,
+    model: String,
+    weights_sha256: String,
+    backend: &'static str,
+    data: String,
+    data_sha256: String,
+    metric: &'static str,
+    correct: usize,
+    n: usize,
+    value: f64,
+    command: String,
+    git: String,
+    date: String,
+    machine: Machine,
+    versions: BTreeMap<&'static str, String>,
+    seed: u64,
 }
 
 /// Options of `encode`.
@@ -62,6 +91,9 @@ pub(crate) struct DecodeArgs {
 }
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
+    if args.unsplit {
+        return unsplit(args);
+    }
     let mut setup_args = args.setup.clone();
     let bank = open_bank(&args.bank, &mut setup_args)?;
     let setup = checked_setup(&setup_args, &bank)?;
@@ -97,6 +129,47 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
                 .collect();
             let file = folder(out)?.join(format!("{}.txt", bank.rungs()[rung].name));
             write_whole(&file, lines.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Top-1 of the whole backbone on each backend.
+fn unsplit(args: &EvalArgs) -> Result<()> {
+    for backend in &args.setup.backend {
+        let mut one = SetupArgs {
+            backend: vec![*backend],
+            ..args.setup.clone()
+        };
+        // Any split point will do: nothing is cut here.
+        one.split.get_or_insert_with(|| "stem".to_owned());
+        let setup = one.open()?;
+        let pictures = setup.pictures(Part::Test)?;
+        let correct = setup.correct(&pictures);
+        let line = AccuracyLine {
+            schema: "split-accuracy/1",
+            model: setup.note.name.clone(),
+            weights_sha256: setup.note.weights_sha256.clone(),
+            backend: backend.name(),
+            data: data_name(&setup),
+            data_sha256: pictures.sha256(),
+            metric: "top1",
+            correct,
+            n: pictures.len(),
+            value: percent(correct, pictures.len()),
+            command: command_line(),
+            git: git_state(),
+            date: date(),
+            machine: machine(),
+            versions: versions(*backend),
+            seed: 0,
+        };
+        println!(
+            "{:<10} {:<8} {correct} of {} right, top-1 {:.2} %",
+            line.model, line.backend, line.n, line.value
+        );
+        if let Some(path) = &args.record {
+            append_line(path, &line)?;
         }
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! Files that are whole or absent.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 /// Writes beside the target and renames, so that a full disk or a crash leaves the old file.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -18,6 +20,18 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&part);
     }
     written.with_context(|| format!("writing {} (disk full or no permission?)", path.display()))
+}
+
+/// Adds one JSON line to a record, in one write.
+pub(crate) fn append_line(path: &Path, line: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string(line)?;
+    text.push('\n');
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("appending to {}", path.display()))
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {

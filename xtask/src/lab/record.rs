@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Backend;
 use crate::files::{read, write_whole};
 
 pub(crate) const SCHEMA: &str = "split-ra/1";
@@ -76,25 +77,22 @@ pub(crate) struct Row {
     pub(crate) train_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) estimated_bytes: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) flush_bytes: Option<f64>,
     pub(crate) seed: u64,
     pub(crate) command: String,
     pub(crate) git: String,
 }
 
 impl Document {
-    pub(crate) fn new(seed: u64, data: Data, backbone: Backbone, backend: &str) -> Self {
-        let versions = [
-            ("burn", "0.22.1".to_owned()),
-            ("backend", backend.to_owned()),
-            ("split", env!("CARGO_PKG_VERSION").to_owned()),
-        ];
+    pub(crate) fn new(seed: u64, data: Data, backbone: Backbone, backend: Backend) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
             command: command_line(),
             git: git_state(),
             date: date(),
             machine: machine(),
-            versions: versions
+            versions: versions(backend)
                 .into_iter()
                 .map(|(name, version)| (name.to_owned(), version))
                 .collect(),
@@ -114,7 +112,7 @@ impl Document {
     pub(crate) fn save_csv(&self, path: &Path) -> Result<()> {
         let mut text = String::from(
             "name,kind,bytes,bytes_payload,bpp,value,n,device_macs,device_params,edge_params,\
-             unit_params,lambda,step,epochs,train_s,estimated_bytes,seed\n",
+             unit_params,lambda,step,epochs,train_s,estimated_bytes,flush_bytes,seed\n",
         );
         for row in &self.rows {
             let optional = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v}"));
@@ -135,6 +133,7 @@ impl Document {
                 optional(row.epochs),
                 optional(row.train_s),
                 optional(row.estimated_bytes),
+                optional(row.flush_bytes),
                 row.seed.to_string(),
             ];
             text.push_str(&fields.join(","));
@@ -150,6 +149,26 @@ impl Document {
         if path.exists() {
             let old: Self = serde_json::from_slice(&read(path)?)
                 .with_context(|| format!("{} is no {SCHEMA} document", path.display()))?;
+            let subject = |document: &Self| {
+                let Backbone {
+                    name,
+                    split,
+                    weights_sha256,
+                    ..
+                } = document.backbone.clone();
+                (document.data.sha256.clone(), name, split, weights_sha256)
+            };
+            if subject(&old) != subject(self) {
+                bail!(
+                    "{} holds {} cut at {} on other pictures or weights than this run of {} cut at {}; \
+                     name another --record (the results are in the run folder)",
+                    path.display(),
+                    old.backbone.name,
+                    old.backbone.split,
+                    self.backbone.name,
+                    self.backbone.split
+                );
+            }
             let same = |row: &Row| {
                 self.rows
                     .iter()
@@ -166,6 +185,16 @@ impl Document {
         });
         merged.save(path)
     }
+}
+
+/// Versions of what computed a figure.
+pub(crate) fn versions(backend: Backend) -> BTreeMap<&'static str, String> {
+    [
+        ("burn", "0.22.1".to_owned()),
+        ("backend", backend.name().to_owned()),
+        ("split", env!("CARGO_PKG_VERSION").to_owned()),
+    ]
+    .into()
 }
 
 /// The command as a user types it, without where this machine keeps its pictures and weights.
@@ -196,7 +225,15 @@ pub(crate) fn git_state() -> String {
     let Some(commit) = run(&["rev-parse", "--short=12", "HEAD"]) else {
         return "unknown".to_owned();
     };
-    match run(&["status", "--porcelain", "--untracked-files=no"]) {
+    // A record that was just written does not change the program that wrote it.
+    match run(&[
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ":/",
+        ":(top,exclude)benches/records",
+    ]) {
         Some(changes) if changes.is_empty() => commit,
         _ => format!("{commit}+dirty"),
     }

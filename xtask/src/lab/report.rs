@@ -63,14 +63,8 @@ fn start_document(
     train_name: String,
 ) -> Result<Document> {
     let whole = profile(setup, pictures);
-    let labels = pictures.labels();
     let bar = bar(pictures.len(), "unsplit");
-    let right = setup
-        .predict(pictures)
-        .iter()
-        .zip(labels)
-        .filter(|(class, label)| **class == usize::from(**label))
-        .count();
+    let right = setup.correct(pictures);
     bar.finish_and_clear();
     let data = Data {
         name: data_name(setup),
@@ -87,11 +81,11 @@ fn start_document(
         metric: "top1".to_owned(),
         value: percent(right, pictures.len()),
     };
-    Ok(Document::new(seed, data, backbone, setup.backend.name()))
+    Ok(Document::new(seed, data, backbone, setup.backend))
 }
 
 /// The set's kind without its path on this machine.
-fn data_name(setup: &Setup) -> String {
+pub(crate) fn data_name(setup: &Setup) -> String {
     let data = &setup.args.data;
     data.split_once(':')
         .map_or(data.as_str(), |(kind, _)| kind)
@@ -181,6 +175,7 @@ pub(crate) fn rung_row(
         epochs: Some(one.epochs),
         train_s: Some(one.seconds.round()),
         estimated_bytes: Some(evaluation.mean_estimated_bytes()),
+        flush_bytes: Some(evaluation.flush_bits / 8.0),
         ..with_bytes(
             base,
             evaluation.mean_bytes(),

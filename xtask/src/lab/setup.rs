@@ -179,6 +179,15 @@ impl Setup {
         )?)
     }
 
+    /// Pictures to which the whole backbone gives their label.
+    pub(crate) fn correct(&self, pictures: &Pictures) -> usize {
+        self.predict(pictures)
+            .iter()
+            .zip(pictures.labels())
+            .filter(|(class, label)| **class == usize::from(**label))
+            .count()
+    }
+
     /// Classes that the whole backbone gives to pictures.
     pub(crate) fn predict(&self, pictures: &Pictures) -> Vec<usize> {
         let mut classes = Vec::with_capacity(pictures.len());

@@ -11,7 +11,10 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use split_backbone::Part;
-use split_bottleneck::{ActivationCache, ActivationShape, Bank, ClassifierDistortion, EncoderKind, HyperDensity, Klt, Objective, Proxy, RateKind, Rung, StepReport, TrainConfig, Training, UnitConfig, WarmStart};
+use split_bottleneck::{
+    ActivationCache, ActivationShape, Bank, ClassifierDistortion, EncoderKind, HyperDensity, Klt,
+    Objective, Proxy, RateKind, Rung, StepReport, TrainConfig, Training, UnitConfig, WarmStart,
+};
 
 use crate::files::{folder, read, write_whole};
 use crate::setup::{Setup, SetupArgs};

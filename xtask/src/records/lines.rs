@@ -33,7 +33,21 @@ const COMMON: Fields = &[
 ];
 
 /// Fields of each schema besides the common ones.
-const SCHEMAS: [(&str, Fields); 6] = [
+const SCHEMAS: [(&str, Fields); 7] = [
+    (
+        "split-accuracy/1",
+        &[
+            ("model", Text),
+            ("weights_sha256", Text),
+            ("backend", Text),
+            ("data", Text),
+            ("data_sha256", Text),
+            ("metric", OneOf(&["top1", "map"])),
+            ("correct", Count),
+            ("n", Count),
+            ("value", Number),
+        ],
+    ),
     (
         "split-codec/1",
         &[

@@ -15,6 +15,9 @@ const SCHEMA: &str = "split-ra/1";
 /// share of difference means that a row counts another thing.
 const BPP_TOLERANCE: f64 = 0.02;
 
+/// A payload without its flush may differ from the estimate by this share.
+const ESTIMATE_TOLERANCE: f64 = 0.03;
+
 /// One rate-accuracy run: a data set, a backbone, a split point, and one row per rate.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RaDocument {
@@ -136,6 +139,9 @@ pub struct Row {
     /// Cross-entropy under the integer tables, bytes, without flush and header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_bytes: Option<f64>,
+    /// Bytes that ending the coder costs on average, as the coder states them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flush_bytes: Option<f64>,
     /// Seed, where it differs from the document's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -186,6 +192,19 @@ pub enum RaError {
         found: f64,
         /// What it may be.
         allowed: &'static str,
+    },
+    /// The estimate is not what the payloads took.
+    #[error(
+        "row {row:?}: payloads without flush take {found:.2} bytes, {estimated:.2} were estimated; \
+         they may differ by 3 %"
+    )]
+    Estimate {
+        /// Name of the row.
+        row: String,
+        /// Bytes of the payload without flush.
+        found: f64,
+        /// Bytes estimated.
+        estimated: f64,
     },
     /// Two rows have one name and one seed.
     #[error("row {row:?} with seed {seed} stands there twice")]
@@ -353,12 +372,31 @@ impl Row {
             ("lambda", self.lambda),
             ("train_s", self.train_s),
             ("estimated_bytes", self.estimated_bytes),
+            ("flush_bytes", self.flush_bytes),
         ];
         for (field, number) in optional {
             let number = number.unwrap_or(0.0);
             range(field, number, "numbers from 0", number >= 0.0)?;
         }
-        Ok(())
+        self.check_estimate()
+    }
+
+    /// Estimated and real bits must agree, where a row has both.
+    fn check_estimate(&self) -> Result<(), RaError> {
+        let (Some(payload), Some(estimated), Some(flush)) =
+            (self.bytes_payload, self.estimated_bytes, self.flush_bytes)
+        else {
+            return Ok(());
+        };
+        let found = payload - flush;
+        if (found - estimated).abs() <= ESTIMATE_TOLERANCE * estimated {
+            return Ok(());
+        }
+        Err(RaError::Estimate {
+            row: self.name.clone(),
+            found,
+            estimated,
+        })
     }
 }
 
@@ -376,6 +414,7 @@ fn mean_of(group: &[&Row]) -> Row {
         bpp: mean(&|row| Some(row.bpp)).unwrap_or(first.bpp),
         value: mean(&|row| Some(row.value)).unwrap_or(first.value),
         estimated_bytes: mean(&|row| row.estimated_bytes),
+        flush_bytes: mean(&|row| row.flush_bytes),
         ..first.clone()
     }
 }
@@ -412,6 +451,15 @@ mod tests {
         check(|json| json["rows"][1]["bpp"] = 9.0.into(), "pixels");
         check(|json| json["rows"][1] = json["rows"][0].clone(), "twice");
         check(|json| json["backbone"]["metric"] = "f1".into(), "f1");
+        check(
+            |json| {
+                let row = &mut json["rows"][0];
+                row["bytes_payload"] = 110.0.into();
+                row["estimated_bytes"] = 100.0.into();
+                row["flush_bytes"] = 2.0.into();
+            },
+            "3 %",
+        );
         check(|json| json["rows"] = Value::Array(Vec::new()), "rows");
         check(|json| json["command"] = "".into(), "command");
         check(
