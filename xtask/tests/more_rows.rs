@@ -66,7 +66,7 @@ mod commands {
             ("huffman", 3),
             ("int4", 2),
             ("int8", 2),
-            ("pca", 11),
+            ("pca", 10),
             ("step-only", 6),
             ("unit", 3),
         ];
@@ -82,7 +82,7 @@ mod commands {
         // Eight bits and fine principal components leave the network as it was.
         assert!((row("int8").value - document.backbone.value).abs() <= 5.0);
         assert!((row("pca-1").value - document.backbone.value).abs() <= 5.0);
-        assert!(row("pca-11").bytes < row("pca-1").bytes);
+        assert!(row("pca-10").bytes < row("pca-1").bytes);
         assert!(row("light-1").device_macs < row("unit-1").device_macs);
         let names = ["continuous-1", "continuous-12"].map(|name| row(name).bytes);
         assert!(names[1] < names[0], "{names:?}");

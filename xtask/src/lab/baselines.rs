@@ -21,8 +21,8 @@ const FIT_PICTURES: usize = 2000;
 const RANGE_VALUES: usize = 1 << 20;
 /// Steps of the KLT, in standard deviations of its first component: an octave in two, from
 /// nearly lossless to a few symbols a picture.
-const KLT_STEPS: [f32; 11] = [
-    0.125, 0.177, 0.25, 0.354, 0.5, 0.707, 1.0, 1.414, 2.0, 2.828, 4.0,
+const KLT_STEPS: [f32; 10] = [
+    0.125, 0.177, 0.25, 0.354, 0.5, 0.707, 1.0, 1.414, 2.0, 2.828,
 ];
 /// Levels of clip-and-quantize: 1, 1.6, 2 and 3 bits before entropy coding.
 const CLIP_LEVELS: [usize; 4] = [2, 3, 4, 8];

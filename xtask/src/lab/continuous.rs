@@ -18,9 +18,12 @@ const LADDER: usize = 12;
 /// Factors of the step at both ends of the ladder: about eight times in bytes.
 const FACTORS: (f32, f32) = (0.5, 12.0);
 /// Steps at which rate models are trained.
-const ANCHORS: usize = 5;
+const ANCHORS: usize = 7;
 /// Price of a kilobit at factor 1.
 const LAMBDA: f64 = 0.05;
+/// The price grows faster than the step: where it does not, channels learn to keep their steps
+/// fine and the range of rates shrinks.
+const LAMBDA_POWER: f64 = 1.5;
 /// Steps of the free variant, in steps of its trained rung.
 const FREE_FACTORS: [f32; 6] = [0.5, 0.707, 1.414, 2.0, 2.828, 4.0];
 
@@ -57,7 +60,7 @@ pub(crate) fn train(
         rate_learning_rate: 0.02,
         anchors: ContinuousConfig::ladder(FACTORS.0, FACTORS.1, ANCHORS),
         lambda: LAMBDA,
-        lambda_power: 1.0,
+        lambda_power: LAMBDA_POWER,
         seed: args.seed.wrapping_mul(1000).wrapping_add(500),
     };
     let weights = first.map(|one| &one.rung.weights);

@@ -24,11 +24,13 @@ pub struct NeighbourRate {
     spreads: Param<Tensor<2>>,
     /// Added to location and log scale of the first symbol, `[2, channels]`.
     first: Param<Tensor<2>>,
+    #[module(skip)]
+    rectified: bool,
 }
 
 impl NeighbourRate {
     /// A density that starts at each channel's mean and standard deviation and ignores neighbours.
-    pub(super) fn with_moments(moments: &[(f32, f32)], device: &Device) -> Self {
+    pub(super) fn with_moments(moments: &[(f32, f32)], rectified: bool, device: &Device) -> Self {
         let channels = moments.len();
         let parameter = |rows: usize, values: Vec<f32>| {
             Param::from_data(TensorData::new(values, [rows, channels]), device)
@@ -49,11 +51,29 @@ impl NeighbourRate {
             log_scales: parameter(COMPONENTS, log_scales),
             spreads: parameter(COMPONENTS, silent()),
             first: parameter(2, vec![0.0; 2 * channels]),
+            rectified,
         }
     }
 
     /// Probability of the unit bin around each value, `[n, channels, height * width]`.
     pub(super) fn mass(&self, symbols: Tensor<4>) -> Tensor<3> {
+        self.mass_with(symbols, None)
+    }
+
+    /// As [`Self::mass`] of whole symbols that are never negative: zero takes the lower tail.
+    pub(super) fn rectified_mass(&self, symbols: Tensor<4>) -> Tensor<3> {
+        let [n, channels, height, width] = symbols.dims();
+        let zero = symbols.clone().equal_elem(0.0).float();
+        let zero = zero.reshape([n, channels, height * width]);
+        self.mass_with(symbols, Some(zero))
+    }
+
+    pub(super) fn is_rectified(&self) -> bool {
+        self.rectified
+    }
+
+    /// With the lower tail added wherever `tail` is one.
+    fn mass_with(&self, symbols: Tensor<4>, tail: Option<Tensor<3>>) -> Tensor<3> {
         let [n, channels, height, width] = symbols.dims();
         let x = symbols.reshape([n, channels, height * width]);
         let context = Context::new(height, width, &x.device());
@@ -76,6 +96,10 @@ impl NeighbourRate {
             let centred = x.clone() - location;
             let upper = sigmoid(centred.clone().add_scalar(0.5) * inverse.clone());
             let lower = sigmoid(centred.sub_scalar(0.5) * inverse);
+            let lower = match &tail {
+                Some(tail) => lower * tail.clone().neg().add_scalar(1.0),
+                None => lower,
+            };
             let weight = weights.clone().slice([k..k + 1, 0..channels]);
             probability = probability + (upper - lower) * weight.reshape([1, channels, 1]);
         }
