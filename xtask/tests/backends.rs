@@ -46,10 +46,7 @@ mod backends {
         )]
         let mut devices = vec![("flex", Device::flex())];
         #[cfg(feature = "ndarray")]
-        devices.push((
-            "ndarray",
-            Device::new(burn_ndarray::NdArrayDevice::default()),
-        ));
+        devices.push(("ndarray", Device::new(burn_ndarray::NdArrayDevice::Cpu)));
         #[cfg(not(feature = "ndarray"))]
         skip("ndarray is not in this build (feature ndarray)");
         #[cfg(feature = "wgpu")]

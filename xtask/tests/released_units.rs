@@ -41,10 +41,7 @@ mod released {
         )]
         let mut devices = vec![("flex", Device::flex())];
         #[cfg(feature = "ndarray")]
-        devices.push((
-            "ndarray",
-            Device::new(burn_ndarray::NdArrayDevice::default()),
-        ));
+        devices.push(("ndarray", Device::new(burn_ndarray::NdArrayDevice::Cpu)));
         #[cfg(feature = "wgpu")]
         {
             let answers = || {
