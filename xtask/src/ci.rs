@@ -79,6 +79,8 @@ const BACKENDS: &[Call] = &[call(&[
     "backends",
     "--test",
     "device_and_edge",
+    "--test",
+    "released_units",
     "--features",
     "ndarray,wgpu",
     "--locked",

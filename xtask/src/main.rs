@@ -49,6 +49,10 @@ enum Command {
     Data(LabArgs),
     /// List every legal cut of a backbone with its cost: `splits --model yolox_nano`
     Splits(LabArgs),
+    /// Search unit shapes, steps and prices in short runs; `--resume` goes on
+    Search(LabArgs),
+    /// Show released units (a folder of checkpoints): layout, cost, bits with both coders
+    Units(LabArgs),
     /// Train the small network that the project ships, from its seed
     TrainBackbone(LabArgs),
     /// Run all checks of continuous integration, cheapest first, and stop at the first failure
@@ -119,6 +123,8 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => forward::lab("bench", args.rest),
         Command::Data(args) => forward::lab("data", args.rest),
         Command::Splits(args) => forward::lab("splits", args.rest),
+        Command::Search(args) => forward::lab("search", args.rest),
+        Command::Units(args) => forward::lab("units", args.rest),
         Command::TrainBackbone(args) => forward::lab("train-backbone", args.rest),
         Command::Ci(args) => ci::run(&root, !args.without_backends),
         Command::Tidy => tidy::run(&root),

@@ -46,10 +46,7 @@ mod backends {
         )]
         let mut devices = vec![("flex", Device::flex())];
         #[cfg(feature = "ndarray")]
-        devices.push((
-            "ndarray",
-            Device::new(burn_ndarray::NdArrayDevice::default()),
-        ));
+        devices.push(("ndarray", Device::new(burn_ndarray::NdArrayDevice::Cpu)));
         #[cfg(not(feature = "ndarray"))]
         skip("ndarray is not in this build (feature ndarray)");
         #[cfg(feature = "wgpu")]
@@ -97,6 +94,8 @@ mod backends {
             learning_rate: 1e-3,
             rate_learning_rate: 1e-2,
             objective: Objective::Lambda(0.1),
+            rate: Default::default(),
+            proxy: Default::default(),
             seed: 3,
         };
         let rungs = [

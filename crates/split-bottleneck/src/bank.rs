@@ -5,8 +5,7 @@ use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use split_tensor::{
-    Codec, DecodeError, EncodeError, FitConfig, Latent, Quantizer, QuantizerError, ShapeError,
-    Symbols, TableError, TableSet,
+    Codec, DecodeError, EncodeError, FitConfig, Latent, ShapeError, Symbols, TableError, TableSet,
 };
 use thiserror::Error;
 
@@ -171,6 +170,9 @@ struct RungManifest {
     lambda: f64,
     steps: usize,
     measured: Option<Measured>,
+    /// An earlier rung with the very same weights, which are then kept once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weights_of: Option<usize>,
 }
 
 impl Rung {
@@ -215,11 +217,110 @@ impl Rung {
         })
     }
 
+    /// Makes a rung of ready weights: tables fitted to its symbols on up to `limit` cached
+    /// pictures, with no learned density behind them.
+    ///
+    /// # Errors
+    ///
+    /// When the weights do not fit, the latent cannot be coded or a table cannot be built.
+    pub fn fitted(
+        name: &str,
+        kind: &str,
+        config: &UnitConfig,
+        weights: &ModuleState,
+        training: Pictures<'_>,
+    ) -> Result<Self, BankError> {
+        let rung = || name.to_owned();
+        let refused = |source| BankError::Config {
+            rung: rung(),
+            source,
+        };
+        let Pictures {
+            cache,
+            limit,
+            device,
+        } = training;
+        let unit = opened(name, config, weights, device)?;
+        let symbols = training_symbols(config, &unit, cache, limit, device).map_err(refused)?;
+        let tables =
+            TableSet::fit(&symbols, &FitConfig::default()).map_err(|source| BankError::Table {
+                rung: rung(),
+                source,
+            })?;
+        Ok(Self {
+            name: rung(),
+            kind: kind.to_owned(),
+            config: config.clone(),
+            weights: weights.clone(),
+            tables,
+            lambda: 0.0,
+            steps: 0,
+            measured: None,
+        })
+    }
+
+    /// The same trained unit with its step multiplied by `factor` and tables fitted anew: another
+    /// rate for free, though the decoder never saw that step.
+    ///
+    /// # Errors
+    ///
+    /// As [`fitted`](Self::fitted); also for a factor that leaves no positive step.
+    pub fn with_step_factor(
+        &self,
+        name: &str,
+        kind: &str,
+        factor: f32,
+        training: Pictures<'_>,
+    ) -> Result<Self, BankError> {
+        let config = UnitConfig {
+            step: self.config.step * factor,
+            ..self.config.clone()
+        };
+        let rung = Self::fitted(name, kind, &config, &self.weights, training)?;
+        Ok(Self {
+            lambda: self.lambda,
+            steps: self.steps,
+            ..rung
+        })
+    }
+
     /// Shape of the activation that the unit takes.
     #[must_use]
     pub fn activation(&self) -> ActivationShape {
         self.config.activation
     }
+}
+
+/// Cached training pictures from which tables are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Pictures<'a> {
+    /// Their activations.
+    pub cache: &'a ActivationCache,
+    /// Most pictures to count, spread evenly over the cache.
+    pub limit: usize,
+    /// Where the unit encoder runs.
+    pub device: &'a Device,
+}
+
+/// The unit of saved weights, for inference.
+fn opened(
+    name: &str,
+    config: &UnitConfig,
+    weights: &ModuleState,
+    device: &Device,
+) -> Result<Unit, BankError> {
+    // Weights are overwritten below; the generator only fills the layout.
+    let fresh = config
+        .init(device, &mut Pcg64::seed_from_u64(0))
+        .map_err(|source| BankError::Config {
+            rung: name.to_owned(),
+            source,
+        })?;
+    let unit = load_state(fresh, weights).map_err(|source| BankError::State {
+        rung: name.to_owned(),
+        source,
+    })?;
+    Ok(unit.valid())
 }
 
 /// Tables from the learned density, or tables that also look at a symbol's neighbours where
@@ -258,8 +359,7 @@ fn training_symbols(
     device: &Device,
 ) -> Result<Vec<Symbols>, ConfigError> {
     let shape = config.latent_shape()?;
-    let quantizer = Quantizer::uniform(config.step)
-        .map_err(|_: QuantizerError| ConfigError::Step { found: config.step })?;
+    let quantizer = config.quantizer()?;
     let stride = cache.len().div_ceil(limit.max(1)).max(1);
     let indices: Vec<usize> = (0..cache.len()).step_by(stride).collect();
     let mut symbols = Vec::with_capacity(indices.len());
@@ -365,7 +465,9 @@ impl Bank {
             rungs: self
                 .rungs
                 .iter()
-                .map(|rung| RungManifest {
+                .enumerate()
+                .map(|(index, rung)| RungManifest {
+                    weights_of: self.first_with_weights_of(index),
                     name: rung.name.clone(),
                     kind: rung.kind.clone(),
                     config: rung.config.clone(),
@@ -377,10 +479,19 @@ impl Bank {
         };
         let mut archive = Archive::new(SCHEMA, &manifest)?;
         for (index, rung) in self.rungs.iter().enumerate() {
-            archive.insert_state(&format!("rung{index}"), &rung.weights);
+            if self.first_with_weights_of(index).is_none() {
+                archive.insert_state(&format!("rung{index}"), &rung.weights);
+            }
             archive.insert_bytes(&format!("tables{index}"), rung.tables.to_bytes());
         }
         Ok(archive.to_bytes()?)
+    }
+
+    /// The first rung before `index` that has the very same weights, as the rungs of one
+    /// continuous unit have.
+    fn first_with_weights_of(&self, index: usize) -> Option<usize> {
+        let own = &self.rungs[index].weights;
+        (0..index).find(|earlier| self.rungs[*earlier].weights == *own)
     }
 
     /// Reads a bank and checks its digest.
@@ -401,8 +512,9 @@ impl Bank {
                         rung: rung.name.clone(),
                         source,
                     })?;
+                let holder = rung.weights_of.unwrap_or(index);
                 Ok(Rung {
-                    weights: archive.state(&format!("rung{index}")),
+                    weights: archive.state(&format!("rung{holder}")),
                     tables,
                     name: rung.name,
                     kind: rung.kind,
@@ -443,22 +555,8 @@ impl Bank {
             rung: name(),
             source,
         };
-        // Weights are overwritten below; the generator only fills the layout.
-        let fresh = found
-            .config
-            .init(device, &mut Pcg64::seed_from_u64(0))
-            .map_err(config)?;
-        let unit = load_state(fresh, &found.weights)
-            .map_err(|source| BankError::State {
-                rung: name(),
-                source,
-            })?
-            .valid();
-        let quantizer = Quantizer::uniform(found.config.step).map_err(|_: QuantizerError| {
-            config(ConfigError::Step {
-                found: found.config.step,
-            })
-        })?;
+        let unit = opened(&found.name, &found.config, &found.weights, device)?;
+        let quantizer = found.config.quantizer().map_err(config)?;
         let shape = found.config.latent_shape().map_err(config)?;
         let index = u16::try_from(rung).expect("a bank has at most 65,536 rungs");
         let codec = Codec::new(quantizer, found.tables.clone(), shape, index, self.id()).map_err(

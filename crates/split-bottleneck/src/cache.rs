@@ -152,6 +152,17 @@ impl ActivationCache {
         &self.labels
     }
 
+    /// The activation of one picture: channel, row, column.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`len`](Self::len).
+    #[must_use]
+    pub fn activation(&self, index: usize) -> &[f32] {
+        let size = self.shape.len();
+        &self.activations[index * size..(index + 1) * size]
+    }
+
     /// Class that the unsplit backbone gives to each picture.
     #[must_use]
     pub fn predictions(&self) -> Vec<i32> {

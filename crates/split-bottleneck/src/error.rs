@@ -16,6 +16,30 @@ pub enum ConfigError {
         /// The value found.
         found: f32,
     },
+    /// Step factors and latent channels differ in number.
+    #[error("{found} step factors for {expected} latent channels")]
+    StepFactors {
+        /// Factors found.
+        found: usize,
+        /// Channels of the latent.
+        expected: usize,
+    },
+    /// The anchors of a continuous unit do not rise from a positive factor.
+    #[error("anchors are {found:?}; there must be one at least, positive and rising")]
+    Anchors {
+        /// Anchors found.
+        found: Vec<f32>,
+    },
+    /// The groups of a convolution do not divide its channels.
+    #[error("{groups} groups do not divide {channels} channels in and {hidden} out")]
+    Groups {
+        /// Groups asked for.
+        groups: usize,
+        /// Channels of the activation.
+        channels: usize,
+        /// Channels after the convolution.
+        hidden: usize,
+    },
     /// The stride leaves nothing of the activation.
     #[error("stride {stride} does not fit an activation of {height} x {width}")]
     Stride {

@@ -69,15 +69,8 @@ pub fn evaluate(
     cache: &ActivationCache,
     device: &Device,
 ) -> Result<Evaluation, CodingError> {
-    let mut evaluation = Evaluation {
-        frame_bytes: Vec::with_capacity(cache.len()),
-        payload_bytes: Vec::with_capacity(cache.len()),
-        estimated_bits: Vec::with_capacity(cache.len()),
-        flush_bits: rung.codec().tables().flush_bits(rung.codec().shape()),
-        predictions: Vec::with_capacity(cache.len()),
-        logits: Vec::with_capacity(cache.len()),
-        correct: 0,
-    };
+    let codec = rung.codec();
+    let mut tally = Tally::new(cache, codec.tables().flush_bits(codec.shape()));
     let indices: Vec<usize> = (0..cache.len()).collect();
     for chunk in indices.chunks(CHUNK) {
         let activation = cache.batch(chunk, device).activation;
@@ -85,24 +78,59 @@ pub fn evaluate(
         let mut frames = Vec::with_capacity(symbols.len());
         for one in &symbols {
             let frame = rung.codec().encode_symbols(one)?;
-            evaluation.frame_bytes.push(frame.len());
             let (parsed, _) = Frame::parse(&frame)?;
-            evaluation.payload_bytes.push(parsed.payload_bytes());
-            evaluation
-                .estimated_bits
-                .push(rung.codec().tables().code_length_bits(one));
+            let bits = rung.codec().tables().code_length_bits(one);
+            tally.add_frame(frame.len(), parsed.payload_bytes(), bits);
             frames.push(frame);
         }
-        let logits = tail.forward(rung.decode(&frames)?);
-        let classes = logits.dims()[1];
-        for (row, index) in floats(logits).chunks_exact(classes.max(1)).zip(chunk) {
-            let class = argmax(row);
-            evaluation.correct += usize::from(class == cache.labels()[*index]);
-            evaluation.predictions.push(class);
-            evaluation.logits.push(row.to_vec());
+        tally.add_logits(tail.forward(rung.decode(&frames)?), chunk);
+    }
+    Ok(tally.finish())
+}
+
+/// An evaluation in the making.
+pub(crate) struct Tally<'a> {
+    evaluation: Evaluation,
+    labels: &'a [i32],
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn new(cache: &'a ActivationCache, flush_bits: f64) -> Self {
+        let count = cache.len();
+        Self {
+            evaluation: Evaluation {
+                frame_bytes: Vec::with_capacity(count),
+                payload_bytes: Vec::with_capacity(count),
+                estimated_bits: Vec::with_capacity(count),
+                flush_bits,
+                predictions: Vec::with_capacity(count),
+                logits: Vec::with_capacity(count),
+                correct: 0,
+            },
+            labels: cache.labels(),
         }
     }
-    Ok(evaluation)
+
+    pub(crate) fn add_frame(&mut self, frame: usize, payload: usize, estimated_bits: f64) {
+        self.evaluation.frame_bytes.push(frame);
+        self.evaluation.payload_bytes.push(payload);
+        self.evaluation.estimated_bits.push(estimated_bits);
+    }
+
+    /// What the tail made of the frames of `pictures`.
+    pub(crate) fn add_logits(&mut self, logits: Tensor<2>, pictures: &[usize]) {
+        let classes = logits.dims()[1];
+        for (row, index) in floats(logits).chunks_exact(classes.max(1)).zip(pictures) {
+            let class = argmax(row);
+            self.evaluation.correct += usize::from(class == self.labels[*index]);
+            self.evaluation.predictions.push(class);
+            self.evaluation.logits.push(row.to_vec());
+        }
+    }
+
+    pub(crate) fn finish(self) -> Evaluation {
+        self.evaluation
+    }
 }
 
 fn mean(counts: &[usize]) -> f64 {

@@ -18,30 +18,42 @@ mod bank;
 mod cache;
 mod error;
 mod evaluate;
+mod klt;
 mod loss;
 pub mod ops;
 mod proxy;
 mod rate;
+mod rival;
 mod split;
 mod state;
 mod store;
 mod train;
 mod unit;
 
-pub use bank::{BackboneNote, Bank, BankError, CodingError, MAX_RUNGS, Measured, Rung, RungCodec};
+pub use bank::{
+    BackboneNote, Bank, BankError, CodingError, MAX_RUNGS, Measured, Pictures, Rung, RungCodec,
+};
 pub use cache::{ActivationCache, CacheError};
 pub use error::{ConfigError, StateError};
 pub use evaluate::{Evaluation, evaluate};
+pub use klt::{Klt, KltError, MAX_PATCH_VALUES};
 pub use loss::{ClassifierDistortion, relative_error};
-pub use proxy::straight_through_round;
-pub use rate::{Density, RateModel};
+pub use proxy::{Proxy, straight_through_round};
+pub use rate::{
+    Density, Factorised, FactorisedRate, HyperDensity, HyperpriorRate, L1Rate, LaplaceRate,
+    MixtureRate, NeighbourRate, RateKind, RateModel,
+};
+pub use rival::{HuffmanRival, RivalError, activation_latent_shape, evaluate_without_unit};
 pub use split::{Batch, Distortion, Head, Tail};
 pub use state::{HostTensor, ModuleState, load_state, module_state, parameter_count, redraw};
 pub use store::{ArchiveError, MAX_ARCHIVE_BYTES};
 pub use train::{
-    CheckpointError, Objective, StepReport, TrainConfig, TrainError, Training, WarmStart,
+    CheckpointError, ContinuousConfig, ContinuousTraining, Objective, StepReport, TrainConfig,
+    TrainError, Training, WarmStart,
 };
 pub use unit::{
-    ActivationShape, ConvDecoder, ConvEncoder, DecoderKind, EncoderKind, PaperDecoder,
-    PaperEncoder, Unit, UnitConfig, UnitDecoder, UnitEncoder,
+    ActivationShape, ConvDecoder, ConvEncoder, DecoderKind, EncoderKind, Gdn, LightEncoder,
+    MAX_RELEASED_BYTES, MisshapenTensor, PaperDecoder, PaperEncoder, PatchDecoder, PatchEncoder,
+    RefinedDecoder, ReleasedError, ReleasedPlace, ReleasedTask, ReleasedUnit, ResidualBlock, Unit,
+    UnitConfig, UnitDecoder, UnitEncoder,
 };

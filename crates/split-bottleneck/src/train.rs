@@ -1,7 +1,7 @@
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
@@ -10,15 +10,17 @@ use thiserror::Error;
 use crate::cache::{ActivationCache, floats};
 use crate::error::{ConfigError, StateError};
 use crate::loss::relative_error;
-use crate::proxy::straight_through_round;
-use crate::rate::{RateModel, channel_moments};
+use crate::proxy::{Proxy, straight_through_round, uniform_noise};
+use crate::rate::{RateKind, RateModel, channel_moments};
 use crate::split::{Batch, Distortion};
-use crate::state::{ModuleState, load_state, module_state, uniform};
-use crate::unit::{EncoderKind, Unit, UnitConfig};
+use crate::state::{ModuleState, load_state, module_state};
+use crate::unit::{Unit, UnitConfig};
 
 mod checkpoint;
+mod continuous;
 
 pub use checkpoint::CheckpointError;
+pub use continuous::{ContinuousConfig, ContinuousTraining};
 
 /// Bounds of the price that dual ascent sets, as natural logarithms: below the lower one the
 /// rate no longer matters, and a price that sank further would take long to come back.
@@ -59,6 +61,12 @@ pub struct TrainConfig {
     pub rate_learning_rate: f64,
     /// Price of the rate.
     pub objective: Objective,
+    /// What prices the latent.
+    #[serde(default)]
+    pub rate: RateKind,
+    /// What stands in for rounding.
+    #[serde(default)]
+    pub proxy: Proxy,
     /// Seed of initial weights and of the order of the pictures.
     pub seed: u64,
 }
@@ -174,8 +182,9 @@ impl Training {
         }
         let drawn = || unit_config.init(device, &mut Pcg64::seed_from_u64(config.seed));
         let unit = drawn()?;
-        let rectified = matches!(unit_config.encoder, EncoderKind::Paper { .. });
-        let rate = RateModel::init(unit_config.latent_channels, rectified, device);
+        let rectified = unit_config.is_rectified();
+        let silent = vec![(0.0, 2.0); unit_config.latent_channels];
+        let rate = config.rate.init(&silent, rectified, device);
         let (unit, rate) = match warm {
             Some(warm) => (load_state(unit, &warm.unit)?, load_state(rate, &warm.rate)?),
             None => {
@@ -183,7 +192,7 @@ impl Training {
                 let batch = cache.batch(&order, device);
                 // On a twin: the pass leaves its mark on running statistics.
                 let moments = symbol_moments(&drawn()?, unit_config, batch.activation);
-                (unit, RateModel::with_moments(&moments, rectified, device))
+                (unit, config.rate.init(&moments, rectified, device))
             }
         };
         let lambda = match (config.objective, warm) {
@@ -231,19 +240,19 @@ impl Training {
     ) -> Result<StepReport, TrainError> {
         let batch = self.next_batch(cache);
         let warming = self.step < self.config.warmup_steps;
-        let step_size = self.unit_config.step;
         let latent = self.unit.encoder.forward(batch.activation.clone());
-        let latent = latent.div_scalar(step_size);
+        let latent = self.unit_config.divided(latent);
         let noisy = latent.clone() + self.noise(latent.dims());
         let symbols = straight_through_round(latent);
         let bits = self.rate.symbol_bits(symbols.clone().detach());
-        let restored = self.unit.decoder.forward(symbols.mul_scalar(step_size));
+        let (sent, priced) = self.config.proxy.views(self.progress(), noisy, symbols);
+        let restored = self.unit.decoder.forward(self.unit_config.multiplied(sent));
         let lost = if warming {
             relative_error(restored, batch.activation.clone())
         } else {
             distortion.distortion(restored, &batch)
         };
-        let kilobits = self.rate.bits(noisy).mean().div_scalar(1000.0);
+        let kilobits = self.rate.bits(priced).mean().div_scalar(1000.0);
         let lambda = if warming {
             self.log_lambda.exp().min(WARMUP_LAMBDA)
         } else {
@@ -277,7 +286,7 @@ impl Training {
         WarmStart {
             // `valid` first takes in what the last forward pass left pending in running statistics.
             unit: module_state(&self.unit.valid()),
-            rate: module_state(&self.rate),
+            rate: module_state(&self.rate.valid()),
             lambda: self.lambda(),
         }
     }
@@ -312,14 +321,16 @@ impl Training {
         cache.batch(indices, &self.device)
     }
 
+    /// Share of the steps done.
+    fn progress(&self) -> f32 {
+        let [done, all] = [self.step, self.config.steps].map(crate::state::usize_to_f32);
+        done / all.max(1.0)
+    }
+
     /// Uniform noise of -0.5..0.5 for this step, drawn on the host: the same on every backend
     /// and after a resume.
     fn noise(&self, shape: [usize; 4]) -> Tensor<4> {
-        let stream = u128::try_from(self.step).expect("a step fits 128 bits");
-        let mut rng = Pcg64::new(u128::from(self.config.seed) | (1 << 64), stream);
-        let count = shape.iter().product();
-        let values: Vec<f32> = (0..count).map(|_| uniform(&mut rng) - 0.5).collect();
-        Tensor::from_data(TensorData::new(values, shape), &self.device)
+        uniform_noise(self.config.seed, self.step, shape, &self.device)
     }
 
     fn update(&mut self, loss: Tensor<1>) {
@@ -389,9 +400,13 @@ fn shuffled(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
     order
 }
 
-fn symbol_moments(unit: &Unit, config: &UnitConfig, activation: Tensor<4>) -> Vec<(f32, f32)> {
+pub(crate) fn symbol_moments(
+    unit: &Unit,
+    config: &UnitConfig,
+    activation: Tensor<4>,
+) -> Vec<(f32, f32)> {
     let latent = unit.encoder.forward(activation).detach();
-    let symbols = latent.div_scalar(config.step).round();
+    let symbols = config.divided(latent).round();
     let [_, channels, height, width] = symbols.dims();
     channel_moments(&floats(symbols), channels, height * width)
 }

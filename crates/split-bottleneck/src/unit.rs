@@ -1,17 +1,25 @@
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
-use split_tensor::LatentShape;
+use split_tensor::{LatentShape, Quantizer, QuantizerError};
 
 use crate::error::ConfigError;
 use crate::state::redraw;
 
 mod conv;
+mod light;
 mod paper;
+mod patch;
+mod released;
 
-pub use conv::{ConvDecoder, ConvEncoder};
+pub use conv::{ConvDecoder, ConvEncoder, ResidualBlock};
+pub use light::{Gdn, LightEncoder, RefinedDecoder};
 pub use paper::{PaperDecoder, PaperEncoder};
+pub use patch::{PatchDecoder, PatchEncoder};
+pub use released::{
+    MAX_RELEASED_BYTES, MisshapenTensor, ReleasedError, ReleasedPlace, ReleasedTask, ReleasedUnit,
+};
 
 /// Shape of the activation at the split point, for one picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +61,18 @@ pub enum EncoderKind {
         /// Channels between the two convolutions.
         hidden: usize,
     },
+    /// One linear map of patches of the stride's size, as a KLT is: signed symbols.
+    Patch,
+    /// Grouped 3x3 with the stride to `hidden` channels, BN, ReLU or divisive normalisation, 1x1
+    /// to the latent: signed symbols for a fraction of the work of `Conv`.
+    Light {
+        /// Channels between the two convolutions, a multiple of `groups`.
+        hidden: usize,
+        /// Groups of the 3x3 convolution, a divisor of the activation's channels.
+        groups: usize,
+        /// Divisive normalisation in the place of the ReLU.
+        gdn: bool,
+    },
 }
 
 /// Layout of the unit decoder (edge side).
@@ -76,6 +96,22 @@ pub enum DecoderKind {
         /// Number of residual blocks.
         blocks: usize,
     },
+    /// One linear map of each latent pixel to its patch.
+    Patch {
+        /// Whether activations are never negative, so that a ReLU follows.
+        rectified: bool,
+    },
+    /// `Patch` plus what 3x3 to `hidden`, residual blocks and 1x1 add to it, from zero.
+    Refined {
+        /// Channels of the residual blocks.
+        hidden: usize,
+        /// Number of residual blocks.
+        blocks: usize,
+        /// Inverse divisive normalisation in the place of the first ReLU.
+        gdn: bool,
+        /// Whether activations are never negative, so that a ReLU follows.
+        rectified: bool,
+    },
 }
 
 /// A bottleneck unit before its weights exist.
@@ -89,6 +125,9 @@ pub struct UnitConfig {
     pub stride: usize,
     /// Quantizer step: symbol = round(latent / step), halves to even.
     pub step: f32,
+    /// Factor of the step for each latent channel; empty where all are 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub step_factors: Vec<f32>,
     /// Device side.
     pub encoder: EncoderKind,
     /// Edge side.
@@ -116,6 +155,7 @@ impl UnitConfig {
             latent_channels,
             stride,
             step,
+            step_factors: Vec::new(),
             encoder: EncoderKind::Paper { padding: 1 },
             decoder: DecoderKind::Paper {
                 kernel,
@@ -139,12 +179,109 @@ impl UnitConfig {
             latent_channels,
             stride,
             step,
+            step_factors: Vec::new(),
             encoder: EncoderKind::Conv { hidden },
             decoder: DecoderKind::Conv {
                 hidden: (3 * activation.channels).clamp(48, 128),
                 blocks: 1,
             },
         }
+    }
+
+    /// A linear map of patches on both sides: the form of a KLT, whose weights
+    /// [`Klt`](crate::Klt) brings.
+    #[must_use]
+    pub fn patch(
+        activation: ActivationShape,
+        latent_channels: usize,
+        stride: usize,
+        step: f32,
+    ) -> Self {
+        Self {
+            encoder: EncoderKind::Patch,
+            decoder: DecoderKind::Patch { rectified: true },
+            ..Self::conv(activation, latent_channels, stride, step)
+        }
+    }
+
+    /// A light encoder (grouped 3x3, 1x1) and a heavy decoder (linear map plus `blocks`
+    /// residual blocks): little work on the device, much on the edge.
+    #[must_use]
+    pub fn light(
+        activation: ActivationShape,
+        latent_channels: usize,
+        stride: usize,
+        step: f32,
+        blocks: usize,
+    ) -> Self {
+        let channels = activation.channels;
+        Self {
+            encoder: EncoderKind::Light {
+                hidden: 2 * channels,
+                groups: largest_divisor(channels, 4),
+                gdn: false,
+            },
+            decoder: DecoderKind::Refined {
+                hidden: (3 * channels).clamp(48, 128),
+                blocks,
+                gdn: false,
+                rectified: true,
+            },
+            ..Self::conv(activation, latent_channels, stride, step)
+        }
+    }
+
+    /// The quantizer of the latent: one step, or one for each channel.
+    ///
+    /// # Errors
+    ///
+    /// When the step or a factor is not positive, or factors and channels differ in number.
+    pub fn quantizer(&self) -> Result<Quantizer, ConfigError> {
+        self.check()?;
+        let found = self.step;
+        let refused = |_: QuantizerError| ConfigError::Step { found };
+        if self.step_factors.is_empty() {
+            return Quantizer::uniform(self.step).map_err(refused);
+        }
+        Quantizer::per_channel(self.channel_steps()).map_err(refused)
+    }
+
+    /// The step of each latent channel.
+    #[must_use]
+    pub fn channel_steps(&self) -> Vec<f32> {
+        if self.step_factors.is_empty() {
+            return vec![self.step; self.latent_channels];
+        }
+        let factors = self.step_factors.iter();
+        factors.map(|factor| self.step * factor).collect()
+    }
+
+    /// Latent to units of the steps, before rounding.
+    pub(crate) fn divided(&self, latent: Tensor<4>) -> Tensor<4> {
+        if self.step_factors.is_empty() {
+            return latent.div_scalar(self.step);
+        }
+        let steps = self.step_tensor(&latent.device());
+        latent / steps
+    }
+
+    /// Units of the steps back to the latent.
+    pub(crate) fn multiplied(&self, symbols: Tensor<4>) -> Tensor<4> {
+        if self.step_factors.is_empty() {
+            return symbols.mul_scalar(self.step);
+        }
+        let steps = self.step_tensor(&symbols.device());
+        symbols * steps
+    }
+
+    fn step_tensor(&self, device: &Device) -> Tensor<4> {
+        let steps = TensorData::new(self.channel_steps(), [1, self.latent_channels, 1, 1]);
+        Tensor::from_data(steps, device)
+    }
+
+    /// Whether symbols are never negative.
+    pub(crate) fn is_rectified(&self) -> bool {
+        matches!(self.encoder, EncoderKind::Paper { .. })
     }
 
     /// Shape of the latent of one picture.
@@ -173,6 +310,12 @@ impl UnitConfig {
             EncoderKind::Conv { hidden } => {
                 UnitEncoder::Conv(ConvEncoder::init(self, hidden, device))
             }
+            EncoderKind::Patch => UnitEncoder::Patch(PatchEncoder::init(self, device)),
+            EncoderKind::Light {
+                hidden,
+                groups,
+                gdn,
+            } => UnitEncoder::Light(LightEncoder::init(self, hidden, groups, gdn, device)),
         };
         let decoder = match self.decoder {
             DecoderKind::Paper {
@@ -189,6 +332,23 @@ impl UnitConfig {
             DecoderKind::Conv { hidden, blocks } => {
                 UnitDecoder::Conv(ConvDecoder::init(self, hidden, blocks, device))
             }
+            DecoderKind::Patch { rectified } => {
+                UnitDecoder::Patch(PatchDecoder::init(self, rectified, device))
+            }
+            DecoderKind::Refined {
+                hidden,
+                blocks,
+                gdn,
+                rectified,
+            } => {
+                let sizes = light::Refinement {
+                    hidden,
+                    blocks,
+                    gdn,
+                    rectified,
+                };
+                UnitDecoder::Refined(RefinedDecoder::init(self, sizes, device))
+            }
         };
         Ok(redraw(Unit { encoder, decoder }, rng))
     }
@@ -201,6 +361,16 @@ impl UnitConfig {
         match self.encoder {
             EncoderKind::Paper { .. } => pixels * channels * (9 + self.latent_channels),
             EncoderKind::Conv { hidden } => pixels * 9 * hidden * (channels + self.latent_channels),
+            EncoderKind::Patch => pixels * self.patch_values() * self.latent_channels,
+            EncoderKind::Light {
+                hidden,
+                groups,
+                gdn,
+            } => {
+                let norm = if gdn { hidden * hidden } else { 0 };
+                let first = 9 * hidden * channels / groups.max(1);
+                pixels * (first + norm + hidden * self.latent_channels)
+            }
         }
     }
 
@@ -215,7 +385,18 @@ impl UnitConfig {
             }
             DecoderKind::Conv { hidden, blocks } => {
                 let body = 9 * hidden * (self.latent_channels + 2 * blocks * hidden);
-                pixels * (body + hidden * channels * self.stride * self.stride)
+                pixels * (body + hidden * self.patch_values())
+            }
+            DecoderKind::Patch { .. } => pixels * self.patch_values() * self.latent_channels,
+            DecoderKind::Refined {
+                hidden,
+                blocks,
+                gdn,
+                ..
+            } => {
+                let norm = if gdn { hidden * hidden } else { 0 };
+                let body = 9 * hidden * (self.latent_channels + 2 * blocks * hidden) + norm;
+                pixels * (body + (hidden + self.latent_channels) * self.patch_values())
             }
         }
     }
@@ -239,14 +420,18 @@ impl UnitConfig {
         if !(self.step.is_finite() && self.step > 0.0) {
             return Err(ConfigError::Step { found: self.step });
         }
-        let padded = match self.encoder {
-            EncoderKind::Paper { padding } => 2 * padding,
-            EncoderKind::Conv { .. } => 2,
+        self.check_factors()?;
+        let least = match self.encoder {
+            EncoderKind::Paper { padding } => 3_usize.saturating_sub(2 * padding),
+            EncoderKind::Conv { .. } | EncoderKind::Light { .. } => 1,
+            EncoderKind::Patch => self.stride,
         };
-        // The pixel shuffle of the conv decoder gives back multiples of the stride only.
-        let uneven = matches!(self.decoder, DecoderKind::Conv { .. })
-            && !(height.is_multiple_of(self.stride) && width.is_multiple_of(self.stride));
-        if height + padded < 3 || width + padded < 3 || uneven {
+        // A pixel shuffle gives back multiples of the stride only, and patches tile the picture.
+        let tiled = !matches!(self.decoder, DecoderKind::Paper { .. })
+            || matches!(self.encoder, EncoderKind::Patch);
+        let uneven =
+            tiled && !(height.is_multiple_of(self.stride) && width.is_multiple_of(self.stride));
+        if height < least || width < least || uneven {
             return Err(ConfigError::Stride {
                 stride: self.stride,
                 height,
@@ -256,14 +441,57 @@ impl UnitConfig {
         Ok(())
     }
 
+    fn check_factors(&self) -> Result<(), ConfigError> {
+        let factors = &self.step_factors;
+        if !factors.is_empty() && factors.len() != self.latent_channels {
+            return Err(ConfigError::StepFactors {
+                found: factors.len(),
+                expected: self.latent_channels,
+            });
+        }
+        let fits = |factor: &f32| (self.step * factor).is_normal() && *factor > 0.0;
+        if let Some(factor) = factors.iter().find(|factor| !fits(factor)) {
+            let found = self.step * factor;
+            return Err(ConfigError::Step { found });
+        }
+        let EncoderKind::Light { hidden, groups, .. } = self.encoder else {
+            return Ok(());
+        };
+        let channels = self.activation.channels;
+        let divides = |count: usize| groups != 0 && count != 0 && count.is_multiple_of(groups);
+        if divides(hidden) && divides(channels) {
+            return Ok(());
+        }
+        Err(ConfigError::Groups {
+            groups,
+            channels,
+            hidden,
+        })
+    }
+
+    /// Values of one patch of the stride's size.
+    fn patch_values(&self) -> usize {
+        self.activation.channels * self.stride * self.stride
+    }
+
     fn latent_size(&self) -> [usize; 2] {
+        let sides = [self.activation.height, self.activation.width];
         let padding = match self.encoder {
             EncoderKind::Paper { padding } => padding,
-            EncoderKind::Conv { .. } => 1,
+            EncoderKind::Conv { .. } | EncoderKind::Light { .. } => 1,
+            EncoderKind::Patch => return sides.map(|side| side / self.stride),
         };
-        [self.activation.height, self.activation.width]
-            .map(|size| (size + 2 * padding - 3) / self.stride + 1)
+        sides.map(|side| (side + 2 * padding - 3) / self.stride + 1)
     }
+}
+
+/// The largest divisor of `count` that is at most `limit`, at least 1.
+fn largest_divisor(count: usize, limit: usize) -> usize {
+    let divisors = (1..=limit).rev();
+    divisors
+        .into_iter()
+        .find(|divisor| count.is_multiple_of(*divisor))
+        .unwrap_or(1)
 }
 
 /// The trained pair at the split point.
@@ -282,6 +510,10 @@ pub enum UnitEncoder {
     Paper(PaperEncoder),
     /// Two full convolutions.
     Conv(ConvEncoder),
+    /// A linear map of patches.
+    Patch(PatchEncoder),
+    /// A grouped and a 1x1 convolution.
+    Light(LightEncoder),
 }
 
 impl UnitEncoder {
@@ -296,17 +528,27 @@ impl UnitEncoder {
         match self {
             Self::Paper(encoder) => encoder.forward(activation),
             Self::Conv(encoder) => encoder.forward(activation),
+            Self::Patch(encoder) => encoder.forward(activation),
+            Self::Light(encoder) => encoder.forward(activation),
         }
     }
 }
 
 /// Edge side of a unit.
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a unit has one of them, and its tensors are elsewhere"
+)]
 pub enum UnitDecoder {
     /// As released.
     Paper(PaperDecoder),
     /// Residual blocks and a pixel shuffle.
     Conv(ConvDecoder),
+    /// A linear map to patches.
+    Patch(PatchDecoder),
+    /// A linear map to patches and residual blocks that add to it.
+    Refined(RefinedDecoder),
 }
 
 impl UnitDecoder {
@@ -321,6 +563,8 @@ impl UnitDecoder {
         match self {
             Self::Paper(decoder) => decoder.forward(latent),
             Self::Conv(decoder) => decoder.forward(latent),
+            Self::Patch(decoder) => decoder.forward(latent),
+            Self::Refined(decoder) => decoder.forward(latent),
         }
     }
 }

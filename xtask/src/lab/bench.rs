@@ -151,6 +151,8 @@ fn rung(args: &BenchArgs, setup: &Setup) -> Result<RungCodec> {
         learning_rate: 1e-3,
         rate_learning_rate: 1e-3,
         objective: Objective::Lambda(0.1),
+        rate: Default::default(),
+        proxy: Default::default(),
         seed: 1,
     };
     let device = setup.device.clone().autodiff();

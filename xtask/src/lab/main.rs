@@ -8,7 +8,9 @@ use clap::{Parser, Subcommand};
 
 mod backbone;
 mod backend;
+mod baselines;
 mod bench;
+mod continuous;
 mod data;
 mod detect;
 mod eval;
@@ -16,9 +18,11 @@ mod files;
 mod plot;
 mod record;
 mod report;
+mod search;
 mod setup;
 mod splits;
 mod train;
+mod units;
 
 /// Train and measure bottleneck units.
 #[derive(Parser)]
@@ -44,6 +48,10 @@ enum Command {
     Data(data::DataArgs),
     /// Every legal cut of a backbone, with what crosses it and what both sides pay.
     Splits(splits::SplitsArgs),
+    /// Search unit shapes, steps and prices by successive halving.
+    Search(search::SearchArgs),
+    /// Show the authors' released units and what their symbols cost with both coders.
+    Units(units::UnitsArgs),
     /// Train the embedded default's backbone from its seed.
     TrainBackbone(backbone::BackboneArgs),
 }
@@ -74,6 +82,8 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Splits(args) => splits::run(&args),
+        Command::Search(args) => search::run(&args),
+        Command::Units(args) => units::run(&args),
         Command::TrainBackbone(args) => backbone::run(&args),
     }
 }

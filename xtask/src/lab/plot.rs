@@ -108,3 +108,47 @@ fn axis(metric: &str) -> (f64, &'static str, usize) {
         _ => (1.0, "top-1, %", 0),
     }
 }
+
+/// Writes points (bytes, top-1, whether on the front) as SVG; those of the front are filled.
+pub(crate) fn scatter(path: &Path, points: &[(f64, f64, bool)]) -> Result<()> {
+    let mut svg = String::new();
+    draw_scatter(points, &mut svg)
+        .map_err(|error| anyhow!("drawing {}: {error}", path.display()))?;
+    write_whole(path, svg.as_bytes())
+}
+
+fn draw_scatter(
+    points: &[(f64, f64, bool)],
+    svg: &mut String,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let left = points.iter().map(|p| p.0).fold(1e9, f64::min).max(1.0) * 0.8;
+    let right = points.iter().map(|p| p.0).fold(left, f64::max) * 1.3;
+    let bottom = points.iter().map(|p| p.1).fold(100.0, f64::min) - 2.0;
+    let top = points.iter().map(|p| p.1).fold(bottom, f64::max) + 4.0;
+    let area = SVGBackend::with_string(svg, (760, 480)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption("search: all trials, front filled", ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(52)
+        .build_cartesian_2d((left..right).log_scale(), bottom.max(0.0)..top)?;
+    chart
+        .configure_mesh()
+        .x_desc("bytes per picture (whole frame)")
+        .y_desc("top-1, %")
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y:.0}"))
+        .draw()?;
+    let colour = RGBColor(0, 90, 181);
+    chart.draw_series(points.iter().map(|(bytes, value, best)| {
+        let style = if *best {
+            colour.filled()
+        } else {
+            colour.stroke_width(1)
+        };
+        Circle::new((*bytes, *value), 4, style)
+    }))?;
+    area.present()?;
+    Ok(())
+}

@@ -127,7 +127,7 @@ fn cut_profile(setup: &Setup, pictures: &Pictures) -> Result<CutProfile> {
 }
 
 /// What all rows of this run share.
-fn base_row(setup: &Setup, seed: u64, pictures: &Pictures) -> Result<Row> {
+pub(crate) fn base_row(setup: &Setup, seed: u64, pictures: &Pictures) -> Result<Row> {
     let split = cut_profile(setup, pictures)?;
     Ok(Row {
         n: pictures.len(),
@@ -143,7 +143,7 @@ fn base_row(setup: &Setup, seed: u64, pictures: &Pictures) -> Result<Row> {
     })
 }
 
-fn with_bytes(base: &Row, bytes: f64, bytes_payload: f64) -> Row {
+pub(crate) fn with_bytes(base: &Row, bytes: f64, bytes_payload: f64) -> Row {
     Row {
         bytes,
         bytes_payload,
@@ -152,7 +152,7 @@ fn with_bytes(base: &Row, bytes: f64, bytes_payload: f64) -> Row {
     }
 }
 
-fn rung_row(
+pub(crate) fn rung_row(
     base: &Row,
     setup: &Setup,
     one: &Trained,
@@ -276,12 +276,12 @@ pub(crate) fn print_table(document: &Document) {
         mega(*macs)
     );
     println!(
-        "{:<18} {:>9} {:>9} {:>7} {:>7} {:>7} {:>16} {:>10}",
+        "{:<24} {:>9} {:>9} {:>7} {:>7} {:>7} {:>16} {:>10}",
         "what", "bytes", "payload", "bpp", "top-1", "loss", "device MMACs", "unit"
     );
     for row in &document.rows {
         println!(
-            "{:<18} {:>9.1} {:>9.1} {:>7.3} {:>7.2} {:>7.2} {:>9.2} ({:>3.0}%) {:>10}",
+            "{:<24} {:>9.1} {:>9.1} {:>7.3} {:>7.2} {:>7.2} {:>9.2} ({:>3.0}%) {:>10}",
             row.name,
             row.bytes,
             row.bytes_payload,

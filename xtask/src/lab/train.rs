@@ -12,18 +12,22 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use split_backbone::Part;
 use split_bottleneck::{
-    ActivationCache, ActivationShape, Bank, ClassifierDistortion, Objective, Rung, StepReport,
-    TrainConfig, Training, UnitConfig, WarmStart,
+    ActivationCache, ActivationShape, Bank, ClassifierDistortion, EncoderKind, HyperDensity, Klt,
+    Objective, Proxy, RateKind, Rung, StepReport, TrainConfig, Training, UnitConfig, WarmStart,
 };
 
 use crate::files::{folder, read, write_whole};
-use crate::report;
 use crate::setup::{Setup, SetupArgs};
+use crate::{baselines, continuous, report};
 
 /// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
 const FRAME_OVERHEAD_BYTES: f64 = 14.0;
 /// Training pictures whose symbols are counted for the tables.
-const TABLE_PICTURES: usize = 6000;
+pub(crate) const TABLE_PICTURES: usize = 6000;
+/// Training pictures from which principal components are taken.
+const KLT_PICTURES: usize = 2000;
+/// Residual blocks of the heavy decoders.
+const HEAVY_BLOCKS: usize = 2;
 /// Time between checkpoints.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 
@@ -35,6 +39,41 @@ pub(crate) enum UnitKind {
     Paper,
     /// Two convolutions and a residual decoder, trained on the unsplit logits (`unit`).
     Conv,
+    /// A grouped and a 1x1 convolution, and a heavy decoder (`unit`).
+    Light,
+    /// A linear map of patches that starts as their principal components, and a heavy decoder
+    /// (`unit`).
+    Klt,
+}
+
+/// What prices the latent in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rate {
+    /// A mixture of logistics for each channel.
+    Mixture,
+    /// The l1 norm of the symbols.
+    L1,
+    /// A Laplace density for each channel.
+    Laplace,
+    /// A density of learned shape for each channel (Ballé 2018).
+    Factorised,
+    /// The follow-up paper's hyperprior, in training only.
+    Hyperprior,
+    /// A density conditioned on the neighbours that the codec looks at.
+    Neighbours,
+}
+
+impl Rate {
+    fn kind(self) -> RateKind {
+        match self {
+            Self::Mixture => RateKind::Mixture,
+            Self::L1 => RateKind::L1,
+            Self::Laplace => RateKind::Laplace,
+            Self::Factorised => RateKind::Factorised,
+            Self::Hyperprior => RateKind::Hyperprior(HyperDensity::default()),
+            Self::Neighbours => RateKind::Neighbours,
+        }
+    }
 }
 
 /// What the task part of the distortion compares.
@@ -53,14 +92,41 @@ impl UnitKind {
         match (self, loss) {
             (Self::Paper, Loss::Labels) => "paper-unit",
             (Self::Paper, Loss::Logits) => "unsupervised",
-            (Self::Conv, _) => "unit",
+            (Self::Conv | Self::Light | Self::Klt, _) => "unit",
+        }
+    }
+
+    /// First word of the rungs' names: layouts of one kind must differ in it.
+    fn word(self, loss: Loss) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Klt => "klt",
+            Self::Paper | Self::Conv => self.record_kind(loss),
+        }
+    }
+
+    fn unit(self, args: &TrainArgs, shape: ActivationShape) -> UnitConfig {
+        let latent = args.latent_channels.unwrap_or(match self {
+            Self::Paper => shape.channels.div_ceil(2),
+            Self::Conv | Self::Light | Self::Klt => (3 * shape.channels).div_ceil(4),
+        });
+        let stride = args.stride;
+        let step = |default: f32| args.step.unwrap_or(default);
+        match self {
+            Self::Paper => UnitConfig::paper(shape, latent, stride, step(0.25)),
+            Self::Conv => UnitConfig::conv(shape, latent, stride, step(0.5)),
+            Self::Light => UnitConfig::light(shape, latent, stride, step(0.5), HEAVY_BLOCKS),
+            Self::Klt => UnitConfig {
+                encoder: EncoderKind::Patch,
+                ..UnitConfig::light(shape, latent, stride, step(0.5), HEAVY_BLOCKS)
+            },
         }
     }
 
     fn default_loss(self) -> Loss {
         match self {
             Self::Paper => Loss::Labels,
-            Self::Conv => Loss::Logits,
+            Self::Conv | Self::Light | Self::Klt => Loss::Logits,
         }
     }
 }
@@ -113,6 +179,15 @@ pub(crate) struct TrainArgs {
     /// Leave the picture codecs out of the table.
     #[arg(long)]
     pub(crate) no_rivals: bool,
+    /// Also measure PCA, clip-and-quantize, int8, int4, and Huffman on the trained rungs.
+    #[arg(long)]
+    pub(crate) baselines: bool,
+    /// Also train one unit for all rates, and measure the first rung with other steps.
+    #[arg(long)]
+    pub(crate) continuous: bool,
+    /// What prices the latent in training.
+    #[arg(long, value_enum, default_value = "mixture")]
+    pub(crate) rate: Rate,
     /// Seed of weights and picture order.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -135,6 +210,8 @@ struct Plan {
     unit: UnitConfig,
     train: TrainConfig,
     first: bool,
+    /// Whether this rung starts from principal components.
+    from_klt: bool,
 }
 
 /// What a trained rung cost.
@@ -163,6 +240,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         if plan.first {
             warm = None;
         }
+        if plan.from_klt {
+            let klt = Klt::fit(&cache, plan.unit.stride, KLT_PICTURES)?;
+            warm = Some(klt.warm_start(&plan.unit, &plan.train, &cache, &setup.device)?);
+        }
         let file = out.join(format!("{}.checkpoint", plan.name));
         let (rung, weights) = train_rung(&setup, args, &plan, warm.as_ref(), &cache, &file, &stop)?;
         warm = Some(weights);
@@ -176,8 +257,21 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         pictures.len(),
         if args.no_flips { "" } else { ", mirrored too" }
     );
+    let mut continuous = if args.continuous {
+        Some(continuous::train(&setup, args, &cache, &trained)?)
+    } else {
+        None
+    };
     drop((cache, pictures));
-    let document = report::measure(&setup, args, &mut bank, &trained, train_name)?;
+    let mut document = report::measure(&setup, args, &mut bank, &trained, train_name)?;
+    if let Some(continuous) = &mut continuous {
+        continuous::measure(&setup, args, continuous, &mut document)?;
+        let file = out.join("continuous.safetensors");
+        write_whole(&file, &continuous.bank.to_bytes()?)?;
+    }
+    if args.baselines {
+        baselines::add(&setup, args, &bank, &trained, &mut document)?;
+    }
     write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
     document.save(&out.join("results.json"))?;
     document.save_csv(&out.join("results.csv"))?;
@@ -186,6 +280,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         document.merge_into(record)?;
     }
     report::print_table(&document);
+    let text = serde_json::to_string(&document)?;
+    println!(
+        "\n{}",
+        records::front_table(&records::RaDocument::parse(&text)?)
+    );
     println!(
         "bank, results.json, results.csv and curve.svg are in {} ({:.0} s)",
         out.display(),
@@ -258,26 +357,16 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
     for kind in &args.units {
         let loss = args.loss.unwrap_or(kind.default_loss());
         let record_kind = kind.record_kind(loss);
-        let latent = args.latent_channels.unwrap_or(match kind {
-            UnitKind::Paper => shape.channels.div_ceil(2),
-            UnitKind::Conv => (3 * shape.channels).div_ceil(4),
-        });
-        let unit = match kind {
-            UnitKind::Paper => {
-                UnitConfig::paper(shape, latent, args.stride, args.step.unwrap_or(0.25))
-            }
-            UnitKind::Conv => {
-                UnitConfig::conv(shape, latent, args.stride, args.step.unwrap_or(0.5))
-            }
-        };
+        let unit = kind.unit(args, shape);
         for (index, objective) in objectives.iter().enumerate() {
             let first = index == 0;
             plans.push(Plan {
                 loss,
                 kind: record_kind,
-                name: format!("{record_kind}-{}", index + 1),
+                name: format!("{}-{}", kind.word(loss), index + 1),
                 unit: unit.clone(),
                 first,
+                from_klt: first && *kind == UnitKind::Klt,
                 train: TrainConfig {
                     steps: if first { args.steps } else { args.next_steps },
                     warmup_steps: if first { args.warmup_steps } else { 0 },
@@ -285,6 +374,8 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
                     learning_rate: args.learning_rate * if first { 1.0 } else { 0.5 },
                     rate_learning_rate: 0.02,
                     objective: *objective,
+                    rate: args.rate.kind(),
+                    proxy: Proxy::default(),
                     // Each rung draws an order of its own.
                     seed: args.seed.wrapping_mul(1000).wrapping_add(count(index)),
                 },

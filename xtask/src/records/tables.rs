@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Curve, CurveError, Point, RaDocument, Row, bd_rate};
+use crate::{Curve, CurveError, Point, RaDocument, Row, TradeOff, bd_rate, pareto_ranks};
 
 /// Kinds that send the picture itself; they stand beside ours as columns and curves.
 const PICTURE_KINDS: [&str; 3] = ["webp", "jpeg", "png"];
@@ -31,6 +31,46 @@ pub fn short_table(document: &RaDocument) -> String {
 #[must_use]
 pub fn full_table(document: &RaDocument) -> String {
     whole(document, &document.means())
+}
+
+/// The rows that no other row beats in bytes, accuracy and work on the device together, cheapest
+/// first, one line each. Rows of one answer (device only) and of raw activations take part too: they
+/// are choices like the others.
+#[must_use]
+pub fn front_table(document: &RaDocument) -> String {
+    let rows = document.means();
+    let trade_offs: Vec<TradeOff> = rows
+        .iter()
+        .map(|row| TradeOff {
+            bytes: row.bytes,
+            value: row.value,
+            device_macs: row.device_macs.unwrap_or(f64::NAN),
+        })
+        .collect();
+    let ranks = pareto_ranks(&trade_offs);
+    let mut front: Vec<&Row> = rows
+        .iter()
+        .zip(ranks)
+        .filter(|(_, rank)| *rank == 0)
+        .map(|(row, _)| row)
+        .collect();
+    front.sort_by(|a, b| a.bytes.total_cmp(&b.bytes));
+    let mut out = format!(
+        "| Pareto front | kind | bytes | {} | device MACs |\n|---|---|--:|--:|--:|\n",
+        metric_name(document)
+    );
+    for row in front {
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} |",
+            row.name,
+            row.kind,
+            bytes(row.bytes),
+            accuracy(document, row.value),
+            row.device_macs.map_or_else(dash, millions),
+        );
+    }
+    out
 }
 
 fn whole(document: &RaDocument, rows: &[Row]) -> String {
@@ -416,6 +456,26 @@ pub(crate) mod tests {
                 row.name
             );
         }
+    }
+
+    #[test]
+    fn front_holds_what_nothing_beats_in_bytes_accuracy_and_work() {
+        let mut document = document();
+        for row in &mut document.rows {
+            // Pictures cost the device nothing, units a little, the whole network most.
+            let macs = row.device_macs.unwrap_or(0.0);
+            row.device_macs = Some(if row.kind == "unit" { 1e6 } else { macs });
+        }
+        let text = front_table(&document);
+        for name in ["| u0 |", "| u11 |", "| webp-0 |", "| webp-11 |"] {
+            assert!(text.contains(name), "{name} in {text}");
+        }
+        assert!(!text.contains("jpeg-3"), "{text}");
+        let places: Vec<usize> = ["| u0 |", "| webp-0 |", "| u11 |", "| webp-11 |"]
+            .iter()
+            .filter_map(|name| text.find(name))
+            .collect();
+        assert!(places.is_sorted(), "{text}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use burn::tensor::{Bytes, Device};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{TrainConfig, TrainError, Training};
+use super::{TrainConfig, TrainError, Training, WarmStart};
 use crate::cache::ActivationCache;
 use crate::state::{load_state, module_ids, with_ids};
 use crate::store::{Archive, ArchiveError};
@@ -78,6 +78,21 @@ impl Training {
             archive.insert_bytes(name, bytes.to_vec());
         }
         Ok(archive.to_bytes()?)
+    }
+
+    /// What a checkpoint offers another run as its start.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are damaged.
+    pub fn warm_start(checkpoint: &[u8]) -> Result<WarmStart, CheckpointError> {
+        let archive = Archive::from_bytes(SCHEMA, checkpoint)?;
+        let manifest: Manifest = archive.manifest()?;
+        Ok(WarmStart {
+            unit: archive.state("unit"),
+            rate: archive.state("rate"),
+            lambda: manifest.log_lambda.exp(),
+        })
     }
 
     /// Goes on from a checkpoint of the same configuration.

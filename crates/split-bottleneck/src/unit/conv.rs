@@ -43,8 +43,9 @@ pub struct ConvDecoder {
     stride: usize,
 }
 
+/// Two 3x3 convolutions around a shortcut.
 #[derive(Module, Debug)]
-struct ResidualBlock {
+pub struct ResidualBlock {
     conv1: Conv2d,
     bn1: BatchNorm,
     conv2: Conv2d,
@@ -81,7 +82,7 @@ impl ConvDecoder {
 }
 
 impl ResidualBlock {
-    fn init(channels: usize, device: &Device) -> Self {
+    pub(super) fn init(channels: usize, device: &Device) -> Self {
         Self {
             conv1: conv3x3([channels, channels], 1, device),
             bn1: BatchNormConfig::new(channels).init(device),
@@ -90,13 +91,13 @@ impl ResidualBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let y = batch_norm_relu(&self.bn1, convolve(&self.conv1, x.clone(), 1), None);
         batch_norm_relu(&self.bn2, convolve(&self.conv2, y, 1), Some(x))
     }
 }
 
-fn conv3x3(channels: [usize; 2], stride: usize, device: &Device) -> Conv2d {
+pub(super) fn conv3x3(channels: [usize; 2], stride: usize, device: &Device) -> Conv2d {
     Conv2dConfig::new(channels, [3, 3])
         .with_stride([stride, stride])
         .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
@@ -111,7 +112,7 @@ pub(super) fn convolve(layer: &Conv2d, x: Tensor<4>, padding: usize) -> Tensor<4
 }
 
 /// `[n, c * s * s, h, w]` to `[n, c, h * s, w * s]`.
-fn pixel_shuffle(x: Tensor<4>, stride: usize) -> Tensor<4> {
+pub(super) fn pixel_shuffle(x: Tensor<4>, stride: usize) -> Tensor<4> {
     if stride == 1 {
         return x;
     }

@@ -8,7 +8,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 use split_bottleneck::{
-    ActivationCache, ClassifierDistortion, Head, Objective, Tail, TrainConfig, Training, redraw,
+    ActivationCache, ClassifierDistortion, Head, Objective, Proxy, RateKind, Tail, TrainConfig,
+    Training, redraw,
 };
 
 pub(crate) const CHANNELS: usize = 6;
@@ -84,6 +85,8 @@ pub(crate) fn config(steps: usize, objective: Objective) -> TrainConfig {
         learning_rate: 1e-2,
         rate_learning_rate: 2e-2,
         objective,
+        rate: RateKind::default(),
+        proxy: Proxy::default(),
         seed: 5,
     }
 }

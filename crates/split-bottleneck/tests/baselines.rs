@@ -1,0 +1,265 @@
+//! Laws of untrained units and rivals: the closed form is what it claims, loops are closed.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail loudly")]
+
+mod common;
+
+use burn::tensor::Device;
+use common::{cache, config, distortion, run};
+use split_bottleneck::{
+    ActivationCache, BackboneNote, Bank, DecoderKind, EncoderKind, HuffmanRival, Klt, KltError,
+    Objective, Pictures, Rung, Training, UnitConfig, activation_latent_shape, evaluate,
+    evaluate_without_unit,
+};
+use split_tensor::{Codec, FreqTable, Quantizer, TableSet, ValueRange};
+
+const PICTURES: usize = 48;
+
+fn bank_of(rungs: Vec<Rung>) -> Bank {
+    let note = BackboneNote {
+        name: "toy".to_owned(),
+        split: "stem".to_owned(),
+        weights_sha256: "00".to_owned(),
+    };
+    Bank::new(note, rungs).unwrap()
+}
+
+fn pictures<'a>(cache: &'a ActivationCache, device: &'a Device) -> Pictures<'a> {
+    Pictures {
+        cache,
+        limit: PICTURES,
+        device,
+    }
+}
+
+fn trained(unit: &UnitConfig, cache: &ActivationCache, steps: usize) -> Rung {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let settings = config(steps, Objective::Lambda(0.02));
+    let mut training = Training::start(unit, &settings, None, cache, &device).unwrap();
+    run(&mut training, cache, steps, &device);
+    Rung::from_training("one", "unit", unit, &training, cache, PICTURES, &plain).unwrap()
+}
+
+/// Squared error of restored activations, mean over patches.
+fn squared_error(rung: &Rung, cache: &ActivationCache, patches: f64) -> f64 {
+    let plain = Device::flex();
+    let codec = bank_of(vec![rung.clone()]).open(0, &plain).unwrap();
+    let indices: Vec<usize> = (0..cache.len()).collect();
+    let activation = cache.batch(&indices, &plain).activation;
+    let frames = codec.encode(activation.clone()).unwrap();
+    let restored = codec.decode(&frames).unwrap();
+    let sum: f32 = (restored - activation).powi_scalar(2).sum().into_scalar();
+    f64::from(sum) / patches
+}
+
+#[test]
+fn dropped_components_cost_exactly_their_variance() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let stride = 2;
+    let klt = Klt::fit(&cache, stride, PICTURES).unwrap();
+    let side = cache.shape().height / stride;
+    let patches = (PICTURES * side * side) as f64;
+    let total = klt.variances().len();
+    assert_eq!(total, cache.shape().channels * stride * stride);
+    for kept in [total, 7, 2] {
+        let unit = UnitConfig {
+            decoder: DecoderKind::Patch { rectified: false },
+            ..klt.unit(kept, 1e-3)
+        };
+        let weights = klt.weights(&unit, 0, &plain).unwrap();
+        let rung = Rung::fitted("k", "pca", &unit, &weights, pictures(&cache, &plain)).unwrap();
+        let dropped: f64 = klt.variances()[kept..].iter().sum();
+        let found = squared_error(&rung, &cache, patches);
+        assert!(
+            (found - dropped).abs() < 1e-3 + 1e-3 * dropped,
+            "{found} for {dropped}"
+        );
+    }
+}
+
+#[test]
+fn a_refined_decoder_starts_where_the_transform_is_and_learns_from_there() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let klt = Klt::fit(&cache, 2, PICTURES).unwrap();
+    let plain_unit = klt.unit(6, 0.25);
+    let refined = UnitConfig {
+        decoder: DecoderKind::Refined {
+            hidden: 12,
+            blocks: 1,
+            gdn: true,
+            rectified: true,
+        },
+        ..plain_unit.clone()
+    };
+    let fitted = |unit: &UnitConfig| {
+        let weights = klt.weights(unit, 3, &plain).unwrap();
+        Rung::fitted("k", "pca", unit, &weights, pictures(&cache, &plain)).unwrap()
+    };
+    let errors = [&plain_unit, &refined].map(|unit| squared_error(&fitted(unit), &cache, 1.0));
+    assert!(
+        (errors[0] - errors[1]).abs() < 1e-3 * errors[0],
+        "{errors:?}"
+    );
+    let device = plain.clone().autodiff();
+    let settings = config(60, Objective::Lambda(0.01));
+    let warm = klt.warm_start(&refined, &settings, &cache, &plain).unwrap();
+    let mut training = Training::start(&refined, &settings, Some(&warm), &cache, &device).unwrap();
+    let first = run(&mut training, &cache, 1, &device);
+    let last = run(&mut training, &cache, 59, &device);
+    assert!(first < 0.2, "components restore most at once: {first}");
+    assert!(last < first, "from {first} to {last}");
+    let wrong = UnitConfig::patch(cache.shape(), 6, 4, 0.25);
+    let error = klt.weights(&wrong, 0, &plain).unwrap_err();
+    assert!(matches!(error, KltError::Layout { .. }), "{error}");
+}
+
+#[test]
+fn light_encoders_and_refined_decoders_learn_with_and_without_normalisation() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(64, &plain);
+    for gdn in [false, true] {
+        let unit = UnitConfig {
+            encoder: EncoderKind::Light {
+                hidden: 12,
+                groups: 3,
+                gdn,
+            },
+            decoder: DecoderKind::Refined {
+                hidden: 12,
+                blocks: 1,
+                gdn,
+                rectified: true,
+            },
+            ..UnitConfig::conv(cache.shape(), 4, 2, 0.5)
+        };
+        let settings = config(150, Objective::Lambda(0.02));
+        let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+        let first = run(&mut training, &cache, 1, &device);
+        let last = run(&mut training, &cache, 149, &device);
+        assert!(last < 0.5 * first, "gdn {gdn}: from {first} to {last}");
+    }
+    let odd = UnitConfig {
+        encoder: EncoderKind::Light {
+            hidden: 12,
+            groups: 5,
+            gdn: false,
+        },
+        ..UnitConfig::conv(cache.shape(), 4, 2, 0.5)
+    };
+    assert!(odd.latent_shape().is_err());
+}
+
+#[test]
+fn light_units_cost_the_device_less_than_full_convolutions() {
+    let shape = cache(1, &Device::flex()).shape();
+    let light = UnitConfig::light(shape, 4, 2, 0.5, 2);
+    let conv = UnitConfig::conv(shape, 4, 2, 0.5);
+    assert!(2 * light.encoder_macs() < conv.encoder_macs());
+    assert!(light.decoder_macs() > conv.decoder_macs());
+}
+
+#[test]
+fn huffman_on_the_same_symbols_decides_the_same_for_more_bytes() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    // Coarse steps leave channels silent: one code for all channels pays a bit for each zero.
+    let unit = UnitConfig::conv(cache.shape(), 6, 1, 2.0);
+    let codec = bank_of(vec![trained(&unit, &cache, 40)])
+        .open(0, &plain)
+        .unwrap();
+    let tail = distortion(&plain).tail;
+    let ours = evaluate(&codec, &tail, &cache, &plain).unwrap();
+    let rival = HuffmanRival::fit(&codec, &cache, PICTURES, &plain).unwrap();
+    let theirs = rival.evaluate(&codec, &tail, &cache, &plain).unwrap();
+    assert_eq!(ours.predictions, theirs.predictions);
+    assert!(theirs.mean_payload_bytes() > ours.mean_payload_bytes());
+    for (bytes, bits) in theirs.payload_bytes.iter().zip(&theirs.estimated_bits) {
+        assert_eq!(*bytes as f64, (bits / 8.0).ceil());
+    }
+    for (frame, payload) in theirs.frame_bytes.iter().zip(&theirs.payload_bytes) {
+        assert!((10..=13).contains(&(frame - payload)), "{frame} {payload}");
+    }
+}
+
+#[test]
+fn eight_bits_of_the_activation_leave_the_decisions_alone() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let values: Vec<f32> = (0..cache.len())
+        .flat_map(|index| cache.activation(index).to_vec())
+        .collect();
+    let shape = activation_latent_shape(&cache).unwrap();
+    let tail = distortion(&plain).tail;
+    for (bits, share) in [(8, 1.0), (4, 0.9)] {
+        let range = ValueRange::min_max(&values).unwrap();
+        let quantizer = Quantizer::affine(range, bits).unwrap();
+        let (min, max) = quantizer.symbol_range().unwrap();
+        let flat = vec![1; usize::try_from(max - min + 1).unwrap()];
+        let tables = TableSet::shared(FreqTable::from_counts(min, &flat).unwrap());
+        let codec = Codec::new(quantizer, tables, shape, 0, 0).unwrap();
+        let result = evaluate_without_unit(&codec, &tail, &cache, &plain).unwrap();
+        let pairs = result.predictions.iter().zip(cache.predictions());
+        let same = pairs.filter(|(a, b)| **a == *b).count();
+        assert!(
+            same as f64 >= share * PICTURES as f64,
+            "{bits} bits: {same}"
+        );
+        let bytes = (shape.len() * usize::try_from(bits).unwrap()).div_ceil(8) as f64;
+        let payload = result.mean_payload_bytes();
+        assert!(
+            (payload - bytes).abs() < 0.03 * bytes,
+            "{payload} for {bytes}"
+        );
+    }
+}
+
+#[test]
+fn rungs_that_differ_in_their_step_alone_keep_their_weights_once() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let first = trained(&UnitConfig::conv(cache.shape(), 4, 2, 0.25), &cache, 30);
+    let one = bank_of(vec![first.clone()]).to_bytes().unwrap().len();
+    let mut rungs = vec![first.clone()];
+    for factor in [2.0, 4.0] {
+        let name = format!("x{factor}");
+        let rung = first.with_step_factor(&name, "step-only", factor, pictures(&cache, &plain));
+        rungs.push(rung.unwrap());
+    }
+    let bank = bank_of(rungs);
+    let bytes = bank.to_bytes().unwrap();
+    assert!(bytes.len() < one + one / 2, "{} after {one}", bytes.len());
+    let again = Bank::from_bytes(&bytes).unwrap();
+    let tail = distortion(&plain).tail;
+    let mut last = f64::INFINITY;
+    for index in 0..3 {
+        let codec = again.open(index, &plain).unwrap();
+        let result = evaluate(&codec, &tail, &cache, &plain).unwrap();
+        assert!(result.mean_payload_bytes() < last);
+        last = result.mean_payload_bytes();
+    }
+    assert!(
+        first
+            .with_step_factor("bad", "step-only", 0.0, pictures(&cache, &plain))
+            .is_err()
+    );
+}
+
+#[test]
+fn a_step_for_each_channel_is_the_steps_of_its_quantizer() {
+    let shape = cache(1, &Device::flex()).shape();
+    let unit = UnitConfig {
+        step_factors: vec![1.0, 2.0, 0.5, 1.0],
+        ..UnitConfig::conv(shape, 4, 2, 0.25)
+    };
+    assert_eq!(unit.quantizer().unwrap().step_of(1), Some(0.5));
+    for factors in [vec![1.0; 3], vec![1.0, -1.0, 1.0, 1.0], vec![f32::NAN; 4]] {
+        let bad = UnitConfig {
+            step_factors: factors,
+            ..unit.clone()
+        };
+        assert!(bad.latent_shape().is_err());
+    }
+}
