@@ -55,8 +55,12 @@ enum Command {
     Tidy,
     /// Run all tests
     Test(TestArgs),
-    /// Write the tables of README.md and docs/benchmarks.md anew from benches/records
-    Report,
+    /// Write the tables and pictures of the docs anew from benches/records, or all as one page
+    ///
+    /// Without `--out`: the tables of README.md and docs/benchmarks.md and the pictures in
+    /// docs/pictures. With `--out DIR`: DIR/index.html, one page with every record's figures that needs
+    /// no network and no script; the docs stay as they are.
+    Report(report::PageArgs),
     /// Check a folder of downloaded weights and data sets against xtask/assets.json
     Assets(AssetsArgs),
 }
@@ -120,7 +124,10 @@ fn run(command: Command) -> Result<()> {
         Command::Ci(args) => ci::run(&root, !args.without_backends),
         Command::Tidy => tidy::run(&root),
         Command::Test(args) => ci::test(&root, args.slow),
-        Command::Report => report::write(&root),
+        Command::Report(args) => match &args.out {
+            Some(out) => report::write_page(&root, out, &args),
+            None => report::write(&root),
+        },
         Command::Assets(args) => assets::run(&root, args.dir),
     }
 }

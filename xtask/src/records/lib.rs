@@ -6,14 +6,29 @@
 //! - [`RaDocument`]: one rate-accuracy run, `split-ra/1`.
 //! - [`check_line`]: one line of the other record files.
 //! - [`Curve`]: rate as a function of accuracy, and [`bd_rate`] between two of them.
-//! - [`short_table`] and [`full_table`]: Markdown of a document.
+//! - [`short_table`] and [`full_table`]: Markdown of a document; [`rate_picture`]: its curves.
+//! - [`report_page`]: everything as one HTML page.
+//! - [`plan`]: where to cut and which rung to send, from documents, two computers and a link.
 
+mod chart;
 mod curve;
 mod lines;
+mod link;
+mod page;
+mod plan;
 mod ra;
+mod rate_chart;
+mod speed;
+mod table;
 mod tables;
+mod xml;
 
 pub use curve::{BdRate, Curve, CurveError, Point, bd_rate};
 pub use lines::{LineError, check_line};
+pub use link::{LOSS_MAX, Link, PACKET_HEADER_BYTES, PACKET_PAYLOAD_BYTES, ProfileError};
+pub use page::{Assumed, RecordFile, report_page};
+pub use plan::{Candidate, Goal, Mode, Plan, PlanError, Request, plan};
 pub use ra::{Backbone, DataSet, Machine, RaDocument, RaError, Row};
+pub use rate_chart::rate_picture;
+pub use speed::{Compute, End, SpeedError, SpeedLine};
 pub use tables::{full_table, short_table};
