@@ -6,6 +6,7 @@
 mod assets;
 mod ci;
 mod forward;
+mod plan;
 mod report;
 mod shell;
 mod tidy;
@@ -61,6 +62,12 @@ enum Command {
     /// docs/pictures. With `--out DIR`: DIR/index.html, one page with every record's figures that needs
     /// no network and no script; the docs stay as they are.
     Report(report::PageArgs),
+    /// Recommend a split point and a rung for a device, an edge, a link and a goal
+    ///
+    /// Arithmetic over records: nothing is measured. May answer "don't split" or "device only". Example:
+    /// cargo xtask plan ra-embedded --device-mmacs 300 --edge-mmacs 30000 --kbit 100 --rtt-ms 40
+    /// --deadline-ms 120
+    Plan(Box<plan::PlanArgs>),
     /// Check a folder of downloaded weights and data sets against xtask/assets.json
     Assets(AssetsArgs),
 }
@@ -128,6 +135,7 @@ fn run(command: Command) -> Result<()> {
             Some(out) => report::write_page(&root, out, &args),
             None => report::write(&root),
         },
+        Command::Plan(args) => plan::run(&root, &args),
         Command::Assets(args) => assets::run(&root, args.dir),
     }
 }
