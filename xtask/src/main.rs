@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 /// Trains, measures and checks the workspace.
 ///
@@ -68,6 +68,11 @@ enum Command {
     /// cargo xtask plan ra-embedded --device-mmacs 300 --edge-mmacs 30000 --kbit 100 --rtt-ms 40
     /// --deadline-ms 120
     Plan(Box<plan::PlanArgs>),
+    /// Print a completion script: define `xtask() { cargo xtask "$@"; }`, then complete `xtask`
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
     /// Check a folder of downloaded weights and data sets against xtask/assets.json
     Assets(AssetsArgs),
 }
@@ -136,6 +141,11 @@ fn run(command: Command) -> Result<()> {
             None => report::write(&root),
         },
         Command::Plan(args) => plan::run(&root, &args),
+        Command::Completions { shell } => {
+            let stdout = &mut std::io::stdout();
+            clap_complete::generate(shell, &mut Cli::command(), "xtask", stdout);
+            Ok(())
+        }
         Command::Assets(args) => assets::run(&root, args.dir),
     }
 }
