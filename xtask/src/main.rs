@@ -141,9 +141,10 @@ fn run(command: Command) -> Result<()> {
             None => report::write(&root),
         },
         Command::Plan(args) => plan::run(&root, &args),
-        Command::Completions { shell } => {
-            let stdout = &mut std::io::stdout();
-            clap_complete::generate(shell, &mut Cli::command(), "xtask", stdout);
+        Command::Completions { shell: name } => {
+            let mut script = Vec::new();
+            clap_complete::generate(name, &mut Cli::command(), "xtask", &mut script);
+            shell::say(String::from_utf8(script)?.trim_end());
             Ok(())
         }
         Command::Assets(args) => assets::run(&root, args.dir),
