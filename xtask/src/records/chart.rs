@@ -18,7 +18,7 @@ use crate::xml::escaped;
 /// Colours of charts, for the page and inside pictures that stand alone.
 pub(crate) const STYLE: &str = include_str!("chart.css");
 
-/// Colours and shapes before they repeat.
+/// Colours, and shapes. Looks from here on pair the same colours with other shapes, so that 64 differ.
 pub(crate) const LOOKS: usize = 8;
 
 /// Width of a chart, in its own units; the page scales it.
@@ -47,7 +47,7 @@ pub(crate) struct Chart {
 #[derive(Debug, Default)]
 pub(crate) struct Series {
     pub(crate) name: String,
-    /// Colour and shape, taken modulo [`LOOKS`].
+    /// Colour and shape; see [`LOOKS`].
     pub(crate) look: usize,
     pub(crate) dots: Vec<Dot>,
     /// Corners of the line that is drawn through the series.

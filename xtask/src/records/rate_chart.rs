@@ -78,7 +78,7 @@ pub(crate) fn split_chart(documents: &[&RaDocument]) -> Option<Chart> {
         dots.sort_by(|a, b| a.x.total_cmp(&b.x).then(a.y.total_cmp(&b.y)));
         dots.dedup_by(|a, b| a.title == b.title);
         series.push(Series {
-            name: format!("at most {loss} points lost"),
+            name: format!("at most {} lost", counted_points(loss)),
             look,
             // No line: between two cuts there is nothing.
             line: Vec::new(),
@@ -218,6 +218,12 @@ fn curve_line(points: &[Point]) -> Vec<(f64, f64)> {
         .collect()
 }
 
+/// `1 point`, `3 points`.
+pub(crate) fn counted_points(count: f64) -> String {
+    let ending = if (count - 1.0).abs() < 1e-9 { "" } else { "s" };
+    format!("{count} point{ending}")
+}
+
 /// Multiply-accumulates on the device, where there are any.
 fn device_note(row: &Row) -> Option<String> {
     row.device_macs.filter(|macs| *macs > 0.0).map(millions)
@@ -279,17 +285,28 @@ fn kinds(document: &RaDocument) -> Vec<String> {
     kinds
 }
 
-/// The same kind looks the same in every document.
+/// The same kind looks the same in every document; kinds that are not listed share what is left.
 fn look(kind: &str, place: usize) -> usize {
-    match kind {
-        "unit" => 0,
-        "paper-unit" => 1,
-        "webp" => 2,
-        "jpeg" => 3,
-        "png" => 7,
-        "webp-lossless" => 4,
-        _ => 4 + place % 3,
-    }
+    const LISTED: [&str; 16] = [
+        "unit",
+        "paper-unit",
+        "webp",
+        "jpeg",
+        "webp-lossless",
+        "continuous",
+        "unsupervised",
+        "png",
+        "pca",
+        "clip-quantize",
+        "int8",
+        "int4",
+        "entropic-student",
+        "cr-bq",
+        "bottlenet-pp",
+        "huffman",
+    ];
+    let listed = LISTED.iter().position(|known| *known == kind);
+    listed.unwrap_or(LISTED.len() + place)
 }
 
 /// Levels and the raw activation are no points of a curve.

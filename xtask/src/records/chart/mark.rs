@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::{CHARACTER, LOOKS, Level, Series, WIDTH, characters};
 use crate::xml::escaped;
 
-/// The mark of a look around a point: eight shapes that differ without colour.
+/// The mark of a look around a point: eight shapes that differ without colour, moved on by one each
+/// time the colours begin again.
 pub(super) fn shape(look: usize, x: f64, y: f64) -> String {
     let corners = |parts: &[(f64, f64)]| -> String {
         let parts: Vec<String> = parts
@@ -14,7 +15,7 @@ pub(super) fn shape(look: usize, x: f64, y: f64) -> String {
             .collect();
         format!("<path d=\"M{}Z\"/>", parts.join("L"))
     };
-    match look % LOOKS {
+    match (look + look / LOOKS) % LOOKS {
         0 => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.6\"/>"),
         1 => corners(&[(-4.2, -4.2), (4.2, -4.2), (4.2, 4.2), (-4.2, 4.2)]),
         2 => corners(&[(0.0, -5.2), (5.0, 4.0), (-5.0, 4.0)]),
@@ -80,7 +81,7 @@ fn sample(series: &Series, x: f64, y: f64) -> String {
         let _ = write!(
             out,
             "<g class=\"key s{look}\">{}</g>",
-            shape(look, x + 13.0, y)
+            shape(series.look, x + 13.0, y)
         );
     }
     out

@@ -127,3 +127,11 @@ fn bars_are_as_many_as_given_and_long_names_are_cut_off() {
     );
     assert!(!svg.contains("NaN"), "{svg}");
 }
+
+#[test]
+fn sixty_four_looks_differ_in_colour_or_shape() {
+    let looks: std::collections::BTreeSet<(usize, String)> = (0..64)
+        .map(|look| (look % LOOKS, shape(look, 0.0, 0.0)))
+        .collect();
+    assert_eq!(looks.len(), 64);
+}

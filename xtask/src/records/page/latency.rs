@@ -4,6 +4,7 @@ use super::{Assumed, figure, paragraph};
 use crate::chart::{Axis, Chart, Dot, Series, figure as digits};
 use crate::link::Way;
 use crate::plan::candidate;
+use crate::rate_chart::counted_points;
 use crate::table::Table;
 use crate::tables::bytes;
 use crate::{Candidate, Compute, End, Goal, Mode, RaDocument, Request, SpeedLine};
@@ -42,10 +43,10 @@ pub(super) fn part(document: &RaDocument, speed: &[SpeedLine], assumed: &Assumed
     let request = request(first, assumed);
     let link = &request.link;
     let caption = format!(
-        "Mean time to an answer over the rate of the link; of each way the cheapest recorded row that loses at most {} points. Device {} MMAC/s ({}), edge {} \
+        "Mean time to an answer over the rate of the link; of each way the cheapest recorded row that loses at most {}. Device {} MMAC/s ({}), edge {} \
          MMAC/s ({}), round trip {} ms, {} % of packets lost. Picture coding, decoding and the unit decoder are \
          not counted unless timed.",
-        choice.loss,
+        counted_points(choice.loss),
         digits(first.mmacs_s()),
         first.source(),
         digits(assumed.edge.mmacs_s()),
