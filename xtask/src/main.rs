@@ -6,6 +6,7 @@
 mod assets;
 mod ci;
 mod forward;
+mod plan;
 mod report;
 mod shell;
 mod tidy;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 /// Trains, measures and checks the workspace.
 ///
@@ -61,8 +62,23 @@ enum Command {
     Tidy,
     /// Run all tests
     Test(TestArgs),
-    /// Write the tables of README.md and docs/benchmarks.md anew from benches/records
-    Report,
+    /// Write the tables and pictures of the docs anew from benches/records, or all as one page
+    ///
+    /// Without `--out`: the tables of README.md and docs/benchmarks.md and the pictures in
+    /// docs/pictures. With `--out DIR`: DIR/index.html, one page with every record's figures that needs
+    /// no network and no script; the docs stay as they are.
+    Report(report::PageArgs),
+    /// Recommend a split point and a rung for a device, an edge, a link and a goal
+    ///
+    /// Arithmetic over records: nothing is measured. May answer "don't split" or "device only". Example:
+    /// cargo xtask plan ra-embedded --device-mmacs 300 --edge-mmacs 30000 --kbit 100 --rtt-ms 40
+    /// --deadline-ms 120
+    Plan(Box<plan::PlanArgs>),
+    /// Print a completion script: define `xtask() { cargo xtask "$@"; }`, then complete `xtask`
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
     /// Check a folder of downloaded weights and data sets against xtask/assets.json
     Assets(AssetsArgs),
 }
@@ -129,7 +145,17 @@ fn run(command: Command) -> Result<()> {
         Command::Ci(args) => ci::run(&root, !args.without_backends),
         Command::Tidy => tidy::run(&root),
         Command::Test(args) => ci::test(&root, args.slow),
-        Command::Report => report::write(&root),
+        Command::Report(args) => match &args.out {
+            Some(out) => report::write_page(&root, out, &args),
+            None => report::write(&root),
+        },
+        Command::Plan(args) => plan::run(&root, &args),
+        Command::Completions { shell: name } => {
+            let mut script = Vec::new();
+            clap_complete::generate(name, &mut Cli::command(), "xtask", &mut script);
+            shell::say(String::from_utf8(script)?.trim_end());
+            Ok(())
+        }
         Command::Assets(args) => assets::run(&root, args.dir),
     }
 }

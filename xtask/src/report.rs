@@ -1,15 +1,21 @@
-//! Tables in README.md and docs/benchmarks.md, made from benches/records and never by hand.
+//! Tables and pictures of the docs, made from benches/records and never by hand; and all of it as one
+//! page.
 //!
 //! A table stands between `<!-- record:NAME -->` (a dozen rows) or `<!-- record:NAME full -->` (all
-//! rows) and `<!-- end -->`, where NAME is a file `benches/records/NAME.json`.
+//! rows) and `<!-- end -->`, where NAME is a file `benches/records/NAME.json`. Its curves
+//! are the picture `docs/pictures/NAME.svg`.
+
+mod page;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use records::{RaDocument, full_table, short_table};
+use records::{RaDocument, full_table, rate_picture, short_table};
 
 use crate::shell;
+
+pub(crate) use page::{PageArgs, write as write_page};
 
 /// Pages that may hold tables.
 const PAGES: [&str; 2] = ["README.md", ALL_TABLES];
@@ -23,8 +29,12 @@ const CLOSE: &str = "<!-- end -->";
 /// Where records live, relative to the workspace.
 pub(crate) const RECORDS: &str = "benches/records";
 
-/// Writes all tables anew, and a place for each record that has none yet.
+/// Where pictures of records live.
+const PICTURES: &str = "docs/pictures";
+
+/// Writes all tables and pictures anew, and a place for each record that has no table yet.
 pub(crate) fn write(root: &Path) -> Result<()> {
+    write_pictures(root)?;
     for name in without_table(root)? {
         let page = root.join(ALL_TABLES);
         let old = read(&page)?;
@@ -68,36 +78,83 @@ pub(crate) fn stale(root: &Path) -> Result<Vec<String>> {
             Err(error) => problems.push(format!("{name}: {error:#}")),
         }
     }
+    problems.extend(stale_pictures(root)?);
     Ok(problems)
+}
+
+fn write_pictures(root: &Path) -> Result<()> {
+    let folder = root.join(PICTURES);
+    fs::create_dir_all(&folder).with_context(|| format!("making {PICTURES}"))?;
+    for name in documents(root)? {
+        let path = folder.join(format!("{name}.svg"));
+        let new = rate_picture(&load(root, &name)?);
+        if fs::read_to_string(&path).is_ok_and(|old| old == new) {
+            continue;
+        }
+        fs::write(&path, new).with_context(|| format!("writing {}", path.display()))?;
+        shell::say(&format!("{}: written", path.display()));
+    }
+    Ok(())
+}
+
+/// Pictures that are missing, differ from their record or have none.
+fn stale_pictures(root: &Path) -> Result<Vec<String>> {
+    let names = documents(root)?;
+    let mut problems = Vec::new();
+    for name in &names {
+        let path = format!("{PICTURES}/{name}.svg");
+        // A record that cannot be read is reported by its own check.
+        let Ok(document) = load(root, name) else {
+            continue;
+        };
+        match fs::read_to_string(root.join(&path)) {
+            Ok(old) if old == rate_picture(&document) => {}
+            Ok(_) => problems.push(format!(
+                "{path}: differs from {RECORDS}/{name}.json; run `cargo xtask report`"
+            )),
+            Err(_) => problems.push(format!("{path}: missing; run `cargo xtask report`")),
+        }
+    }
+    for stem in stems(&root.join(PICTURES), "svg")? {
+        if stem.starts_with("ra-") && !names.contains(&stem) {
+            problems.push(format!("{PICTURES}/{stem}.svg: no record of that name"));
+        }
+    }
+    Ok(problems)
+}
+
+/// Names of all rate-accuracy records.
+fn documents(root: &Path) -> Result<Vec<String>> {
+    stems(&root.join(RECORDS), "json")
+}
+
+/// Names, without extension, of the files in a folder that have it; none where there is no folder.
+fn stems(folder: &Path, extension: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    // A workspace without any record has no such folder yet.
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry
+            .with_context(|| format!("reading {}", folder.display()))?
+            .path();
+        if path.extension().is_some_and(|found| found == extension) {
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            found.extend(stem.map(str::to_owned));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Rate-accuracy records that the page of all tables does not show.
 fn without_table(root: &Path) -> Result<Vec<String>> {
     let page = read(&root.join(ALL_TABLES))?;
-    let folder = root.join(RECORDS);
-    let mut names = Vec::new();
-    // A workspace without any record has no such folder yet.
-    for entry in fs::read_dir(&folder).into_iter().flatten() {
-        let path = entry
-            .with_context(|| format!("reading {}", folder.display()))?
-            .path();
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-            && !page.contains(&format!("{OPEN}{stem} full -->"))
-        {
-            names.push(stem.to_owned());
-        }
-    }
-    names.sort();
+    let mut names = documents(root)?;
+    names.retain(|name| !page.contains(&format!("{OPEN}{name} full -->")));
     Ok(names)
 }
 
-fn load(root: &Path, name: &str) -> Result<RaDocument> {
+/// The record of a name.
+pub(crate) fn load(root: &Path, name: &str) -> Result<RaDocument> {
     ensure!(
         name.chars()
             .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
@@ -199,7 +256,7 @@ mod tests {
         fs::write(at(ALL_TABLES), "# B\n").unwrap();
         assert!(stale(root.path()).unwrap().is_empty());
         fs::write(at(RECORDS).join("ra-x.json"), RECORD).unwrap();
-        assert_eq!(stale(root.path()).unwrap().len(), 1);
+        assert_eq!(stale(root.path()).unwrap().len(), 2);
         write(root.path()).unwrap();
         assert!(stale(root.path()).unwrap().is_empty());
         let page = fs::read_to_string(at(ALL_TABLES)).unwrap();
@@ -209,7 +266,36 @@ mod tests {
             RECORD.replace("88.0", "87.0"),
         )
         .unwrap();
-        assert_eq!(stale(root.path()).unwrap().len(), 1);
+        let found = stale(root.path()).unwrap();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(
+            found[1].starts_with("docs/pictures/ra-x.svg: differs"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn pictures_without_a_record_and_records_without_a_picture_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for folder in [RECORDS, PICTURES] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        fs::write(at("docs/pictures/ra-old.svg"), "").unwrap();
+        fs::write(at("docs/pictures/drawn-by-hand.svg"), "").unwrap();
+        fs::write(at(RECORDS).join("ra-x.json"), RECORD).unwrap();
+        let found = stale_pictures(root.path()).unwrap();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(
+            found[0].starts_with("docs/pictures/ra-x.svg: missing"),
+            "{found:?}"
+        );
+        assert!(
+            found[1].starts_with("docs/pictures/ra-old.svg: no record"),
+            "{found:?}"
+        );
+        write_pictures(root.path()).unwrap();
+        assert_eq!(stale_pictures(root.path()).unwrap().len(), 1);
     }
 
     #[test]

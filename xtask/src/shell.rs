@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,13 +37,12 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{shown} printed no UTF-8"))
 }
 
-/// Tells the person at the terminal.
-#[expect(
-    clippy::print_stdout,
-    reason = "the one place where this program prints"
-)]
-pub(crate) fn say(line: &str) {
-    println!("{line}");
+/// Tells the person at the terminal. Whoever reads only the first lines (`| head`) has what they
+/// wanted: that is no error.
+pub(crate) fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.write_all(b"\n");
 }
 
 /// Paths of all files that git tracks or would track, relative to `root`, with `/` between parts.

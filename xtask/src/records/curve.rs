@@ -144,7 +144,7 @@ impl Curve {
 }
 
 /// Points with accuracy rising with bytes, dominated ones left out, cheapest first.
-fn front(points: &[Point]) -> Vec<Point> {
+pub(crate) fn front(points: &[Point]) -> Vec<Point> {
     let mut sorted: Vec<Point> = points
         .iter()
         .copied()

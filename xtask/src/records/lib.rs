@@ -7,16 +7,31 @@
 //! - [`check_line`]: one line of the other record files.
 //! - [`Curve`]: rate as a function of accuracy, and [`bd_rate`] between two of them.
 //! - [`pareto_ranks`]: which trade-offs of bytes, accuracy and device MACs are worth having.
-//! - [`short_table`] and [`full_table`]: Markdown of a document.
+//! - [`short_table`] and [`full_table`]: Markdown of a document; [`rate_picture`]: its curves.
+//! - [`report_page`]: everything as one HTML page.
+//! - [`plan`]: where to cut and which rung to send, from documents, two computers and a link.
 
+mod chart;
 mod curve;
 mod front;
 mod lines;
+mod link;
+mod page;
+mod plan;
 mod ra;
+mod rate_chart;
+mod speed;
+mod table;
 mod tables;
+mod xml;
 
 pub use curve::{BdRate, Curve, CurveError, Point, bd_rate};
 pub use front::{TradeOff, better_half, pareto_ranks};
 pub use lines::{LineError, check_line};
+pub use link::{LOSS_MAX, Link, PACKET_HEADER_BYTES, PACKET_PAYLOAD_BYTES, ProfileError};
+pub use page::{Assumed, RecordFile, report_page};
+pub use plan::{Candidate, Goal, Mode, Plan, PlanError, Request, plan};
 pub use ra::{Backbone, DataSet, Machine, RaDocument, RaError, Row};
+pub use rate_chart::rate_picture;
+pub use speed::{Compute, End, SpeedError, SpeedLine};
 pub use tables::{front_table, full_table, short_table};

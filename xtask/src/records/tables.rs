@@ -2,10 +2,16 @@
 
 use std::fmt::Write as _;
 
-use crate::{Curve, CurveError, Point, RaDocument, Row, TradeOff, bd_rate, pareto_ranks};
+use crate::table::Table;
+use crate::{
+    BdRate, Curve, CurveError, Point, RaDocument, Row, TradeOff, bd_rate, pareto_ranks,
+};
 
 /// Kinds that send the picture itself; they stand beside ours as columns and curves.
-const PICTURE_KINDS: [&str; 3] = ["webp", "jpeg", "png"];
+pub(crate) const PICTURE_KINDS: [&str; 3] = ["webp", "jpeg", "png"];
+
+/// Those of them with a rate to choose: a lossless file is one point, no curve.
+const LOSSY_KINDS: [&str; 2] = ["webp", "jpeg"];
 
 /// Kinds with one row, shown below the others.
 const SINGLE_KINDS: [&str; 3] = ["unsplit", "device-only", "raw"];
@@ -14,7 +20,7 @@ const SINGLE_KINDS: [&str; 3] = ["unsplit", "device-only", "raw"];
 const SHORT_ROWS: usize = 9;
 
 /// Losses against the unsplit network at which bytes are compared, points.
-const LOSSES: [f64; 5] = [1.0, 3.0, 5.0, 6.4, 10.0];
+pub(crate) const LOSSES: [f64; 5] = [1.0, 3.0, 5.0, 6.4, 10.0];
 
 /// What a newcomer reads: a dozen rows, bytes at equal loss, differences in rate.
 #[must_use]
@@ -76,8 +82,8 @@ pub fn front_table(document: &RaDocument) -> String {
 fn whole(document: &RaDocument, rows: &[Row]) -> String {
     let parts = [
         caption(document),
-        row_table(document, rows),
-        loss_table(document),
+        row_table(document, rows).markdown(),
+        loss_table(document).markdown(),
         bd_lines(document),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -85,9 +91,14 @@ fn whole(document: &RaDocument, rows: &[Row]) -> String {
 }
 
 fn caption(document: &RaDocument) -> String {
+    format!("{}\n\n```\n{}\n```\n", summary(document), document.command)
+}
+
+/// What was measured, on what, by which commit and machine.
+pub(crate) fn summary(document: &RaDocument) -> String {
     let (backbone, data) = (&document.backbone, &document.data);
     format!(
-        "{} cut at {}, {}, tested on {}; unsplit {} {}, {} MACs. Commit {}, {} with {} cores.\n\n```\n{}\n```\n",
+        "{} cut at {}, {}, tested on {}; unsplit {} {}, {} MACs. Commit {}, {} with {} cores.",
         backbone.name,
         backbone.split,
         data.name,
@@ -98,7 +109,6 @@ fn caption(document: &RaDocument) -> String {
         document.git,
         document.machine.cpu,
         document.machine.cores,
-        document.command,
     )
 }
 
@@ -109,31 +119,34 @@ fn pictures(value: &serde_json::Value) -> String {
         .map_or_else(|| format!("{value} pictures"), str::to_owned)
 }
 
-fn row_table(document: &RaDocument, rows: &[Row]) -> String {
-    let rivals: Vec<(&str, Option<Curve>)> = ["webp", "jpeg"]
+/// Every figure of `rows`, and what the picture codecs need for the same accuracy.
+pub(crate) fn row_table(document: &RaDocument, rows: &[Row]) -> Table {
+    let rivals: Vec<(&str, Curve)> = LOSSY_KINDS
         .into_iter()
-        .map(|kind| (kind, Curve::new(&document.points_of(kind), 2).ok()))
-        .filter(|(_, curve)| curve.is_some())
+        .filter_map(|kind| Some((kind, Curve::new(&document.points_of(kind), 2).ok()?)))
         .collect();
-    let mut out = format!(
-        "| name | kind | bytes | payload | bpp | {} | loss | device MACs | share | unit params |",
-        metric_name(document)
-    );
-    for (kind, _) in &rivals {
-        let _ = write!(out, " {kind} bytes there |");
-    }
-    out.push_str("\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|");
-    out.push_str(&"--:|".repeat(rivals.len()));
-    out.push('\n');
-    for row in rows {
-        let _ = write!(
-            out,
-            "| {} | {} | {} | {} | {:.3} | {} | {} | {} | {} | {} |",
-            row.name,
-            row.kind,
+    let mut heads = [
+        "name",
+        "kind",
+        "bytes",
+        "payload",
+        "bpp",
+        metric_name(document),
+        "loss",
+        "device MACs",
+        "share",
+        "unit params",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    heads.extend(rivals.iter().map(|(kind, _)| format!("{kind} bytes there")));
+    let cells = |row: &Row| {
+        let mut cells = vec![
+            row.name.clone(),
+            row.kind.clone(),
             bytes(row.bytes),
             row.bytes_payload.map_or_else(dash, bytes),
-            row.bpp,
+            format!("{:.3}", row.bpp),
             accuracy(document, row.value),
             points(document, document.backbone.value - row.value),
             row.device_macs.map_or_else(dash, millions),
@@ -141,70 +154,135 @@ fn row_table(document: &RaDocument, rows: &[Row]) -> String {
                 .map_or_else(dash, |macs| share(macs, document.backbone.macs)),
             row.unit_params
                 .map_or_else(dash, |count| format!("{count:.0}")),
-        );
+        ];
         let picture = PICTURE_KINDS.contains(&row.kind.as_str());
-        for (_, curve) in &rivals {
-            let there = curve.as_ref().filter(|_| !picture);
-            let _ = write!(
-                out,
-                " {} |",
-                there.map_or_else(dash, |c| needed(c, row.value))
-            );
-        }
-        out.push('\n');
+        cells.extend(rivals.iter().map(|(_, curve)| {
+            if picture {
+                dash()
+            } else {
+                needed(curve, row.value)
+            }
+        }));
+        cells
+    };
+    Table {
+        caption: "Points, means over seeds".to_owned(),
+        heads,
+        words: 2,
+        rows: rows.iter().map(cells).collect(),
     }
-    out
 }
 
 /// Bytes at fixed losses, one line a curve.
-fn loss_table(document: &RaDocument) -> String {
-    let mut lines = String::new();
-    for (name, points) in curves(document) {
-        let Ok(curve) = Curve::new(&points, 2) else {
-            continue;
-        };
-        let _ = write!(lines, "| {name} |");
-        for loss in LOSSES {
+pub(crate) fn loss_table(document: &RaDocument) -> Table {
+    let mut heads = vec!["bytes at a loss of".to_owned()];
+    heads.extend(LOSSES.map(|loss| format!("{loss} points")));
+    let line = |(name, points): (String, Vec<Point>)| {
+        let curve = Curve::new(&points, 2).ok()?;
+        let mut cells = vec![name];
+        cells.extend(LOSSES.map(|loss| {
             let value = document.backbone.value - loss * document.backbone.points();
-            let _ = write!(lines, " {} |", needed(&curve, value));
-        }
-        lines.push('\n');
+            needed(&curve, value)
+        }));
+        Some(cells)
+    };
+    Table {
+        caption: "Bytes that each curve needs at a loss against the unsplit network".to_owned(),
+        heads,
+        words: 1,
+        rows: curves(document).into_iter().filter_map(line).collect(),
     }
-    if lines.is_empty() {
-        return lines;
-    }
-    let heads = LOSSES.map(|loss| format!(" {loss} points |")).concat();
-    let rule = "--:|".repeat(LOSSES.len());
-    format!("| bytes at a loss of |{heads}\n|---|{rule}\n{lines}")
 }
 
 /// Mean difference in bytes at equal accuracy, our kinds against the picture codecs.
 fn bd_lines(document: &RaDocument) -> String {
+    let mut out = String::new();
+    for (name, against) in differences(document) {
+        let against: Vec<String> = against
+            .iter()
+            .map(|(rival, difference)| match difference {
+                Ok(bd) => format!(
+                    "{:+.1} % against {rival} ({} to {})",
+                    bd.percent,
+                    accuracy(document, bd.value_min),
+                    accuracy(document, bd.value_max),
+                ),
+                Err(error @ CurveError::TooFew { .. }) => format!("{rival}: {error}"),
+                Err(error) => format!("{error} with {rival}"),
+            })
+            .collect();
+        let _ = writeln!(out, "- BD-rate of {name}: {}.", against.join(", "));
+    }
+    out
+}
+
+/// Whether a curve's name is the kind itself or that kind without headers.
+fn is_of(curve: &str, kind: &str) -> bool {
+    curve
+        .strip_prefix(kind)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+}
+
+/// The same as a table, against those that have a curve.
+pub(crate) fn bd_table(document: &RaDocument) -> Table {
+    let line = |name: &str, rival: &str, found: &Result<BdRate, CurveError>| {
+        let mut cells = vec![name.to_owned(), rival.to_owned()];
+        cells.extend(match found {
+            Ok(bd) => [
+                format!("{:+.1} %", bd.percent),
+                format!(
+                    "{} to {}",
+                    accuracy(document, bd.value_min),
+                    accuracy(document, bd.value_max)
+                ),
+            ],
+            Err(error) => [dash(), error.to_string()],
+        });
+        cells
+    };
+    let rows = differences(document)
+        .iter()
+        .flat_map(|(name, against)| {
+            against
+                .iter()
+                .filter(|(rival, _)| LOSSY_KINDS.iter().any(|kind| is_of(rival, kind)))
+                .map(|(rival, found)| line(name, rival, found))
+        })
+        .collect();
+    Table {
+        caption: "BD-rate: mean difference in bytes at equal accuracy, negative is fewer"
+            .to_owned(),
+        heads: ["curve", "against", "BD-rate", "over"]
+            .map(str::to_owned)
+            .to_vec(),
+        words: 2,
+        rows,
+    }
+}
+
+type Difference = (String, Result<BdRate, CurveError>);
+
+/// Of each of our curves with several points, against each picture codec.
+fn differences(document: &RaDocument) -> Vec<(String, Vec<Difference>)> {
     let (rivals, ours): (Vec<_>, Vec<_>) = curves(document)
         .into_iter()
         .partition(|(name, _)| PICTURE_KINDS.iter().any(|kind| name.starts_with(kind)));
-    let mut out = String::new();
-    for (name, points) in &ours {
-        let against: Vec<String> = rivals
+    let of = |points: &[Point]| -> Vec<Difference> {
+        rivals
             .iter()
-            .map(
-                |(rival, theirs)| match bd_rate(points, theirs, document.backbone.points()) {
-                    Ok(bd) => format!(
-                        "{:+.1} % against {rival} ({} to {})",
-                        bd.percent,
-                        accuracy(document, bd.value_min),
-                        accuracy(document, bd.value_max),
-                    ),
-                    Err(error @ CurveError::TooFew { .. }) => format!("{rival}: {error}"),
-                    Err(error) => format!("{error} with {rival}"),
-                },
-            )
-            .collect();
-        if points.len() > 1 && !against.is_empty() {
-            let _ = writeln!(out, "- BD-rate of {name}: {}.", against.join(", "));
-        }
-    }
-    out
+            .map(|(rival, theirs)| {
+                let found = bd_rate(points, theirs, document.backbone.points());
+                (rival.clone(), found)
+            })
+            .collect()
+    };
+    ours.into_iter()
+        .filter(|(_, points)| points.len() > 1 && !rivals.is_empty())
+        .map(|(name, points)| {
+            let against = of(&points);
+            (name, against)
+        })
+        .collect()
 }
 
 /// All curves of a document: ours first, then picture codecs, these also without fixed headers.
@@ -235,7 +313,7 @@ fn curves(document: &RaDocument) -> Vec<(String, Vec<Point>)> {
 }
 
 /// Kinds of coded activations, `unit` first, then the paper's, then the rest as they come.
-fn coded_kinds(document: &RaDocument) -> Vec<String> {
+pub(crate) fn coded_kinds(document: &RaDocument) -> Vec<String> {
     let mut kinds: Vec<String> = Vec::new();
     for row in &document.rows {
         let other =
@@ -310,7 +388,7 @@ fn needed(curve: &Curve, value: f64) -> String {
     curve.bytes_at(value).map_or_else(dash, bytes)
 }
 
-fn metric_name(document: &RaDocument) -> &'static str {
+pub(crate) fn metric_name(document: &RaDocument) -> &'static str {
     if document.backbone.metric == "map" {
         "mAP"
     } else {
@@ -318,7 +396,7 @@ fn metric_name(document: &RaDocument) -> &'static str {
     }
 }
 
-fn accuracy(document: &RaDocument, value: f64) -> String {
+pub(crate) fn accuracy(document: &RaDocument, value: f64) -> String {
     if document.backbone.metric == "map" {
         format!("{value:.4}")
     } else {
@@ -326,11 +404,11 @@ fn accuracy(document: &RaDocument, value: f64) -> String {
     }
 }
 
-fn points(document: &RaDocument, difference: f64) -> String {
+pub(crate) fn points(document: &RaDocument, difference: f64) -> String {
     format!("{:.2}", difference / document.backbone.points())
 }
 
-fn bytes(count: f64) -> String {
+pub(crate) fn bytes(count: f64) -> String {
     if count < 1000.0 {
         format!("{count:.1}")
     } else {
@@ -338,7 +416,7 @@ fn bytes(count: f64) -> String {
     }
 }
 
-fn millions(macs: f64) -> String {
+pub(crate) fn millions(macs: f64) -> String {
     if macs < 1e5 {
         format!("{:.3} M", macs / 1e6)
     } else {
@@ -346,7 +424,7 @@ fn millions(macs: f64) -> String {
     }
 }
 
-fn share(part: f64, all: f64) -> String {
+pub(crate) fn share(part: f64, all: f64) -> String {
     if all > 0.0 {
         format!("{:.0} %", 100.0 * part / all)
     } else {
@@ -354,7 +432,7 @@ fn share(part: f64, all: f64) -> String {
     }
 }
 
-fn dash() -> String {
+pub(crate) fn dash() -> String {
     "-".to_owned()
 }
 

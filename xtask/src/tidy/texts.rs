@@ -47,7 +47,7 @@ pub(crate) fn problems(path: &str, text: &str) -> Vec<String> {
             ));
         }
         let code = line.trim_start();
-        if is_rust && !code.starts_with("//") && code.contains(DEFAULT_DEVICE) {
+        if is_rust && !code.starts_with("//") && names_default_device(code) {
             problems.push(format!(
                 "{path}:{}: {DEFAULT_DEVICE} means another device elsewhere",
                 i + 1
@@ -59,6 +59,12 @@ pub(crate) fn problems(path: &str, text: &str) -> Vec<String> {
         problems.extend(manifest_problems(path, text));
     }
     problems
+}
+
+/// Devices of a named backend, `NdArrayDevice` and the like, mean the same everywhere.
+fn names_default_device(code: &str) -> bool {
+    code.match_indices(DEFAULT_DEVICE)
+        .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 /// Members take versions and lints from the workspace.
@@ -226,6 +232,10 @@ mod tests {
         );
         assert_eq!(
             problems("a.rs", &format!("// not {DEFAULT_DEVICE}")).len(),
+            0
+        );
+        assert_eq!(
+            problems("a.rs", &format!("let d = NdArray{DEFAULT_DEVICE};")).len(),
             0
         );
         assert_eq!(problems("a.md", DEFAULT_DEVICE).len(), 0);

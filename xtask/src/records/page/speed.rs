@@ -1,0 +1,208 @@
+//! Steps of a split on each backend, from `split-speed/1` lines.
+
+use super::{Section, figure, folded, heads, paragraph};
+use crate::SpeedLine;
+use crate::chart::{Bar, BarChart, figure as digits};
+use crate::table::Table;
+
+/// In the order of the work; steps unknown here come last.
+const STEPS: [&str; 9] = [
+    "forward",
+    "head",
+    "unit-encode",
+    "code",
+    "decode",
+    "unit-decode",
+    "tail",
+    "split",
+    "train-step",
+];
+
+/// A figure per backbone and batch, and a table of all lines.
+pub(super) fn part(lines: &[SpeedLine]) -> String {
+    let newest = newest(lines);
+    let mut cases: Vec<(&str, u32)> = Vec::new();
+    for line in &newest {
+        if !cases.contains(&(&line.model, line.batch)) {
+            cases.push((&line.model, line.batch));
+        }
+    }
+    let mut out = String::new();
+    for (model, batch) in cases {
+        let chosen: Vec<&SpeedLine> = newest
+            .iter()
+            .copied()
+            .filter(|line| line.model == model && line.batch == batch)
+            .collect();
+        out.push_str(&bars(model, batch, &chosen));
+    }
+    let rows = newest.iter().map(|line| cells(line)).collect();
+    let table = Table {
+        caption: "Newest line of each step".to_owned(),
+        heads: heads(&[
+            "step",
+            "model",
+            "backend",
+            "device",
+            "peer",
+            "batch",
+            "threads",
+            "median ms",
+            "p25",
+            "p75",
+            "n",
+            "ours / peer",
+        ]),
+        words: 5,
+        rows,
+    };
+    out + &folded("All timed steps", &table.html())
+}
+
+/// What stands there until something was timed.
+pub(super) fn absent() -> Section {
+    let body = paragraph("No speed.jsonl in benches/records: nothing was timed for this report.")
+        + "<pre><code>cargo xtask bench --backend flex,ndarray --record benches/records/speed.jsonl</code></pre>\n";
+    Section::new("speed", "Speed per backend", body)
+}
+
+fn bars(model: &str, batch: u32, lines: &[&SpeedLine]) -> String {
+    let mut whats: Vec<&str> = lines.iter().map(|line| line.what.as_str()).collect();
+    let place = |what: &str| {
+        STEPS
+            .iter()
+            .position(|step| *step == what)
+            .unwrap_or(STEPS.len())
+    };
+    whats.sort_by_key(|what| (place(what), *what));
+    whats.dedup();
+    let mut names: Vec<String> = lines.iter().map(|line| who(line)).collect();
+    names.sort();
+    names.dedup();
+    let groups = whats
+        .into_iter()
+        .map(|what| {
+            let of = lines.iter().filter(|line| line.what == what);
+            let bars = of.map(|line| bar(line, &names)).collect();
+            (what.to_owned(), bars)
+        })
+        .collect();
+    let chart = BarChart {
+        label: format!("Median milliseconds of each step of {model} at batch {batch}, by backend"),
+        unit: "ms, median; whiskers from first to third quartile (logarithmic)".to_owned(),
+        log: true,
+        groups,
+    };
+    let mut machines: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            format!(
+                "{}, {} threads, commit {}",
+                line.machine.cpu, line.threads, line.git
+            )
+        })
+        .collect();
+    machines.sort();
+    machines.dedup();
+    let caption = format!("{model}, batch {batch}. {}.", machines.join("; "));
+    figure("Measured", &caption, &chart.svg())
+}
+
+fn bar(line: &SpeedLine, names: &[String]) -> Bar {
+    let who = who(line);
+    Bar {
+        look: names.iter().position(|name| *name == who).unwrap_or(0),
+        value: line.ms_median,
+        spread: Some((line.ms_p25, line.ms_p75)),
+        title: format!(
+            "{} on {} ({}): {} ms, {} to {}, {} repetitions",
+            line.what,
+            line.backend,
+            line.device,
+            digits(line.ms_median),
+            digits(line.ms_p25),
+            digits(line.ms_p75),
+            line.n
+        ),
+        name: who,
+    }
+}
+
+/// Backend, what it computed on where the name says more, and what ran beside it.
+fn who(line: &SpeedLine) -> String {
+    let device = if line.device.eq_ignore_ascii_case(&line.backend) {
+        String::new()
+    } else {
+        format!(", {}", line.device)
+    };
+    let peer = line.peer.as_ref();
+    let peer = peer.map_or_else(String::new, |peer| format!(" (beside {peer})"));
+    format!("{}{device}{peer}", line.backend)
+}
+
+fn cells(line: &SpeedLine) -> Vec<String> {
+    let ratio = line
+        .ratio_peer
+        .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
+    vec![
+        line.what.clone(),
+        line.model.clone(),
+        line.backend.clone(),
+        line.device.clone(),
+        line.peer.clone().unwrap_or_else(|| "-".to_owned()),
+        line.batch.to_string(),
+        line.threads.to_string(),
+        digits(line.ms_median),
+        digits(line.ms_p25),
+        digits(line.ms_p75),
+        line.n.to_string(),
+        ratio,
+    ]
+}
+
+/// The last line of each step, in the order of the file.
+fn newest(lines: &[SpeedLine]) -> Vec<&SpeedLine> {
+    let same = |a: &SpeedLine, b: &SpeedLine| {
+        let key = |line: &SpeedLine| {
+            (
+                line.what.clone(),
+                line.model.clone(),
+                line.split.clone(),
+                line.backend.clone(),
+                line.device.clone(),
+                line.batch,
+                line.peer.clone(),
+            )
+        };
+        key(a) == key(b)
+    };
+    let newer = |i: usize| lines[i + 1..].iter().any(|later| same(&lines[i], later));
+    (0..lines.len())
+        .filter(|i| !newer(*i))
+        .map(|i| &lines[i])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::speed::tests::line;
+
+    #[test]
+    fn newest_line_of_a_step_is_the_one_that_counts() {
+        let text = [
+            line("forward", "flex", 9.0),
+            line("head", "flex", 3.0),
+            line("forward", "flex", 8.0),
+            line("forward", "ndarray", 30.0),
+        ]
+        .join("\n");
+        let lines = SpeedLine::parse_all(&text).unwrap();
+        let times: Vec<f64> = newest(&lines).iter().map(|line| line.ms_median).collect();
+        assert_eq!(times, [3.0, 8.0, 30.0]);
+        let html = part(&lines);
+        assert_eq!(html.matches("<figure>").count(), 1, "{html}");
+        assert!(html.contains("forward on ndarray (d): 30.0 ms, 27.0 to 36.0, 15 repetitions"));
+        assert!(!html.contains("9.00 ms"), "{html}");
+    }
+}
