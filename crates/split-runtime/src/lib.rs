@@ -24,6 +24,8 @@
 //! - no bytes make a connection panic, or hold more memory than its limits allow;
 //! - a drain ends, and so does a connection whose peer is silent, slow or reads nothing.
 
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod proto;
 mod resilience;
 mod serving;
