@@ -10,7 +10,7 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// What an edge shows and whom it lets in, as PEM texts.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EdgePem {
     /// Its certificate and those between it and the root.
     pub chain: Vec<u8>,
@@ -21,7 +21,7 @@ pub struct EdgePem {
 }
 
 /// Whom a device trusts and what it shows, as PEM texts.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DevicePem {
     /// Roots of the edges' certificates. There are no others: those of the system are not asked.
     pub edge_roots: Vec<u8>,

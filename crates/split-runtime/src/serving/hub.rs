@@ -5,7 +5,7 @@ use super::job::{Batch, BatchKey, Job, JobError, JobId, SchedulerCounts};
 use super::scheduler::EdgeScheduler;
 use crate::proto::{
     Answer, ConfigError, EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent, MAX_BUDGET_US,
-    ProtocolError, Status, check_body, check_bounds, check_range, rung_of,
+    ProtocolError, ReplyError, Status, check_body, check_bounds, check_range, rung_of,
 };
 use crate::time::{Time, clamp_us};
 
@@ -357,8 +357,14 @@ impl EdgeHub {
             return;
         }
         if let Some(entry) = self.connections.get_mut(&id.connection) {
+            let queue_us = answer.queue_us;
             // A frame that expired meanwhile has its answer.
-            let _ = entry.connection.reply(now, id.seq, answer);
+            if let Err(error @ ReplyError::BodyTooLong { .. }) =
+                entry.connection.reply(now, id.seq, answer)
+            {
+                let failed = Answer::refusal(Status::Failed, queue_us, 0, error.to_string());
+                let _ = entry.connection.reply(now, id.seq, failed);
+            }
             self.settle(now, id.connection);
         }
     }

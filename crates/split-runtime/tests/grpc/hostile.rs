@@ -7,7 +7,10 @@ use split_runtime::grpc::wire::inference::grpc_inference_service_client::GrpcInf
 use split_runtime::grpc::wire::inference::{ModelInferRequest, ServerLiveRequest};
 use split_runtime::grpc::wire::stream::Chunk;
 use split_runtime::grpc::wire::stream::split_edge_client::SplitEdgeClient;
-use split_runtime::grpc::{Edge, EdgeOptions, MAX_CHUNK_BYTES};
+use split_runtime::grpc::{
+    Device, DeviceError, DeviceOptions, Edge, EdgeAddress, EdgeOptions, MAX_CHUNK_BYTES, model_fn,
+};
+use split_runtime::{DeviceConfig, DispatcherConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_stream::StreamExt as _;
@@ -321,9 +324,46 @@ fn requests_for_what_is_not_there_get_an_answer() {
     });
 }
 
+#[test]
+fn a_device_gives_a_silent_edge_up_and_says_so() {
+    run(async {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = EdgeAddress::new(silent.local_addr().unwrap().to_string());
+        let connection = DeviceConfig::new(vec![contract("layer1")]);
+        let mut settings = DeviceOptions::new(vec![address], connection, DispatcherConfig::new(1));
+        settings.connect_us_max = 200_000;
+        settings.reconnect_us = (10_000, 20_000);
+        let device = Device::start(settings).unwrap();
+        let error = device.opened(Duration::from_millis(500)).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("the edge doesn't answer"), "{text}");
+        // It tries again, and a request ends at its deadline.
+        silent.accept().await.unwrap();
+        silent.accept().await.unwrap();
+        let mut short = request(1);
+        short.budget_us = 50_000;
+        let error = device.request(short).await.unwrap_err();
+        assert_eq!(error, DeviceError::Expired);
+    });
+}
+
+#[test]
+fn an_answer_that_is_too_long_fails_by_name() {
+    run(async {
+        let tail = |bodies: Vec<Vec<u8>>| bodies.iter().map(|_| Ok(vec![0; 70_000])).collect();
+        let edge = Edge::start(options(), model_fn(tail)).await.unwrap();
+        let device = device(&edge).await;
+        let text = device.request(request(1)).await.unwrap_err().to_string();
+        assert!(
+            text.contains("answer of 70000 bytes, at most 65472"),
+            "{text}"
+        );
+    });
+}
+
 /// The bytes of a device's hello.
 fn hello() -> Vec<u8> {
-    use split_runtime::{DeviceConfig, DeviceConnection, Time};
+    use split_runtime::{DeviceConnection, Time};
     let config = DeviceConfig::new(vec![contract("layer1")]);
     let mut device = DeviceConnection::new(config, Time::ZERO).unwrap();
     let mut bytes = Vec::new();

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::core::{Core, LinkState};
+use super::core::{Core, LinkLife, LinkState};
 use super::options::{DeviceOptions, EdgeAddress};
 use crate::grpc::outgoing::{MAX_CHUNK_MESSAGE_BYTES, OutgoingChunks};
 use crate::grpc::pb::stream::split_edge_client::SplitEdgeClient;
@@ -44,21 +44,38 @@ async fn run_once(core: &Arc<Core>, options: &DeviceOptions, link: usize) -> boo
             return false;
         }
     };
-    let Some((life, outgoing)) = core.connected(link) else {
+    let Some(LinkLife {
+        life,
+        outgoing,
+        ended,
+    }) = core.connected(link)
+    else {
         return false;
     };
     let mut client =
         SplitEdgeClient::new(channel).max_decoding_message_size(MAX_CHUNK_MESSAGE_BYTES);
-    let mut inbound = match client.connect(OutgoingChunks(outgoing)).await {
-        Ok(response) => response.into_inner(),
-        Err(status) => {
+    let within = Duration::from_micros(options.connect_us_max);
+    let connecting = client.connect(OutgoingChunks(outgoing));
+    let mut inbound = match tokio::time::timeout(within, connecting).await {
+        Ok(Ok(response)) => response.into_inner(),
+        Ok(Err(status)) => {
             core.disconnected(link, life, describe(&status));
+            return false;
+        }
+        Err(_) => {
+            core.disconnected(link, life, "the edge doesn't answer".to_owned());
             return false;
         }
     };
     let mut opened = false;
     let why = loop {
-        match inbound.message().await {
+        // A peer that says nothing more must not keep the device from connecting anew.
+        let next = tokio::select! {
+            biased;
+            next = inbound.message() => next,
+            () = ended.notified() => break String::new(),
+        };
+        match next {
             Ok(Some(chunk)) => {
                 core.receive(link, life, &chunk.bytes);
                 opened |= matches!(core.links().borrow()[link], LinkState::Open(_));

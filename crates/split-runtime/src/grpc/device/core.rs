@@ -123,6 +123,16 @@ struct Link {
     attempts: BTreeMap<u32, AttemptId>,
     /// Counts connections: what comes from an older one is ignored.
     life: u64,
+    ended: Arc<Notify>,
+}
+
+/// What the task below a connection holds of it.
+pub(crate) struct LinkLife {
+    pub(crate) life: u64,
+    /// What leaves by the stream.
+    pub(crate) outgoing: Arc<Outgoing>,
+    /// Told when the state machine has ended; the stream has no more use then.
+    pub(crate) ended: Arc<Notify>,
 }
 
 struct Open {
@@ -225,8 +235,8 @@ impl Core {
         Ok(())
     }
 
-    /// A stream to an edge is there: the hello goes out. Gives what leaves by it.
-    pub(crate) fn connected(&self, link: usize) -> Option<(u64, Arc<Outgoing>)> {
+    /// A stream to an edge is there: the hello goes out. `None` if the device is closed.
+    pub(crate) fn connected(self: &Arc<Self>, link: usize) -> Option<LinkLife> {
         let mut state = self.lock();
         if state.closed {
             return None;
@@ -238,9 +248,14 @@ impl Core {
         slot.connection = Some(connection.expect("the config was checked by `new`"));
         slot.outgoing = Some(Arc::clone(&outgoing));
         slot.attempts.clear();
-        let life = slot.life;
-        self.settle_on_runtime(state);
-        Some((life, outgoing))
+        slot.ended = Arc::new(Notify::new());
+        let link = LinkLife {
+            life: slot.life,
+            outgoing,
+            ended: Arc::clone(&slot.ended),
+        };
+        self.settle(state);
+        Some(link)
     }
 
     pub(crate) fn receive(self: &Arc<Self>, link: usize, life: u64, bytes: &[u8]) {
@@ -327,6 +342,7 @@ impl Core {
         state.closed = true;
         for link in &mut state.links {
             link.life += 1;
+            link.ended.notify_one();
             link.connection = None;
             if let Some(outgoing) = link.outgoing.take() {
                 outgoing.finish(None);
@@ -343,7 +359,7 @@ impl Core {
 
     /// Moves what there is to move, then starts the fallbacks that are due.
     fn settle(self: &Arc<Self>, state: MutexGuard<'_, State>) {
-        for (id, fallback) in self.settle_on_runtime(state) {
+        for (id, fallback) in self.move_all(state) {
             let core = Arc::clone(self);
             tokio::task::spawn_blocking(move || {
                 let local = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fallback));
@@ -367,7 +383,7 @@ impl Core {
         self.settle(state);
     }
 
-    fn settle_on_runtime(&self, mut guard: MutexGuard<'_, State>) -> Vec<(RequestId, Fallback)> {
+    fn move_all(&self, mut guard: MutexGuard<'_, State>) -> Vec<(RequestId, Fallback)> {
         let state = &mut *guard;
         let now = self.clock.now();
         loop {
@@ -421,6 +437,7 @@ impl Core {
                     let slot = &mut state.links[link];
                     slot.connection = None;
                     slot.attempts.clear();
+                    slot.ended.notify_one();
                     if let Some(outgoing) = slot.outgoing.take() {
                         outgoing.finish(None);
                     }
