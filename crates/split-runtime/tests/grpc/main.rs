@@ -13,3 +13,4 @@ mod inference;
 mod rig;
 mod stream;
 mod tls;
+mod triton;
