@@ -41,12 +41,16 @@ const TESTS: &[Call] = &[call(&TEST)];
 /// Alone, because `--workspace` unifies features and would hide that a crate needs what it lacks.
 const CORNERS: &[Call] = &[
     call(&["test", "--package", "split-tensor", "--locked"]),
+    // Its own dev-dependency turns `grpc` and `sim` on. `models` and `bin` need Burn, which would be built
+    // a second time here; the tests of the whole workspace cover them.
     call(&["test", "--package", "split-runtime", "--locked"]),
+    call(&["check", "--package", "split-runtime", "--locked"]),
     call(&[
-        "test",
+        "check",
         "--package",
         "split-runtime",
-        "--all-features",
+        "--features",
+        "grpc",
         "--locked",
     ]),
     call(&[

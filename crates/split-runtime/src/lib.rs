@@ -1,10 +1,10 @@
-//! Device and edge for split computing: a sans-IO protocol core.
+//! Device and edge for split computing: a sans-IO protocol core, and gRPC around it.
 //!
 //! A *device* runs the head of a backbone and a unit encoder, an *edge* the unit decoder and the
 //! tail. Between them go frames of a few hundred bytes, each with a time after which its answer
-//! is worthless. This crate has the parts that decide what is sent, when, and what happens if
-//! it goes wrong; it never touches a socket, a clock, a thread or a tensor, so the same code runs
-//! under a real transport and under a simulator.
+//! is worthless. The core of this crate decides what is sent, when, and what happens if it goes
+//! wrong; it never touches a socket, a clock, a thread or a tensor, so the same code runs under a
+//! real transport and under a simulator.
 //!
 //! ```text
 //!  frame --send--> DeviceConnection --poll_transmit--> bytes --receive--> EdgeConnection --> EdgeEvent::Frame
@@ -23,7 +23,16 @@
 //! - every request that [`DeviceConnection::send`] takes ends in exactly one [`Outcome`];
 //! - no bytes make a connection panic, or hold more memory than its limits allow;
 //! - a drain ends, and so does a connection whose peer is silent, slow or reads nothing.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `grpc` | module `grpc`: an edge and a device over real sockets, with TLS, health, metrics |
+//! | `sim` | module `sim`: links, faults and whole systems in virtual time |
+//!
+//! None is on by default; the core needs split-tensor and nothing else.
 
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod proto;
 mod resilience;
 mod serving;

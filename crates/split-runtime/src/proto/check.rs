@@ -1,6 +1,8 @@
 use split_tensor::{DecodeError, Frame};
 
 use super::contract::Contract;
+use super::edge::EdgeConfig;
+use super::message::Status;
 
 /// Why a body isn't a frame of its contract and rung.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -65,4 +67,49 @@ impl Contract {
         }
         Ok(frame)
     }
+}
+
+/// Refuses what isn't in the contract or too long, by name.
+pub(crate) fn check_bounds(
+    config: &EdgeConfig,
+    contract: &Contract,
+    rung: u16,
+    body: &[u8],
+) -> Result<(), (Status, String)> {
+    if rung >= contract.rungs {
+        let (name, rungs) = (&contract.split, contract.rungs);
+        let detail = format!("rung {rung} of split `{name}`, which has {rungs}");
+        return Err((Status::UnknownRung, detail));
+    }
+    let (found, allowed) = (body.len(), config.frame_bytes_max);
+    if found > allowed {
+        let detail = format!("frame of {found} bytes, at most {allowed} are allowed");
+        return Err((Status::FrameTooLong, detail));
+    }
+    Ok(())
+}
+
+/// Refuses a frame without time, and one that isn't of its contract and rung.
+pub(crate) fn check_body(
+    config: &EdgeConfig,
+    contract: &Contract,
+    rung: u16,
+    budget_us: u32,
+    body: &[u8],
+) -> Result<(), (Status, String)> {
+    if budget_us == 0 {
+        return Err((Status::Expired, String::new()));
+    }
+    if config.check_frames {
+        let opened = contract.open_frame(rung, body);
+        opened.map_err(|error| (Status::BadFrame, error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The rung that a frame names.
+pub(crate) fn rung_of(body: &[u8]) -> Result<u16, (Status, String)> {
+    let (frame, _) = Frame::parse(body)
+        .map_err(|error| (Status::BadFrame, FrameError::Unreadable(error).to_string()))?;
+    Ok(frame.header().rung)
 }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::check::{check_body, check_bounds};
 use super::contract::{Contract, check_contracts};
 use super::error::{ConfigError, ProtocolError, check_range};
 use super::limits::{
@@ -105,6 +106,20 @@ pub struct EdgeCounts {
     pub expired: u64,
     /// Datagrams that came late, twice, or unreadable.
     pub ignored: u64,
+}
+
+impl EdgeCounts {
+    /// The sums of two connections.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            frames: self.frames + other.frames,
+            refused: self.refused + other.refused,
+            replied: self.replied + other.replied,
+            expired: self.expired + other.expired,
+            ignored: self.ignored + other.ignored,
+        }
+    }
 }
 
 /// Why a reply went nowhere.
@@ -530,17 +545,7 @@ impl EdgeConnection {
             return Err((Status::UnknownSplit, detail));
         };
         let contract = &self.config.contracts[index];
-        if head.rung >= contract.rungs {
-            let (name, rungs) = (&contract.split, contract.rungs);
-            let detail = format!("rung {} of split `{name}`, which has {rungs}", head.rung);
-            return Err((Status::UnknownRung, detail));
-        }
-        let found = body.len();
-        if found > self.config.frame_bytes_max {
-            let allowed = self.config.frame_bytes_max;
-            let detail = format!("frame of {found} bytes, at most {allowed} are allowed");
-            return Err((Status::FrameTooLong, detail));
-        }
+        check_bounds(&self.config, contract, head.rung, body)?;
         if self.in_flight.len() >= usize::from(self.granted_most) {
             let detail = format!(
                 "{} frames are in flight, {} are granted",
@@ -549,13 +554,7 @@ impl EdgeConnection {
             );
             return Err((Status::CreditExceeded, detail));
         }
-        if head.budget_us == 0 {
-            return Err((Status::Expired, String::new()));
-        }
-        if self.config.check_frames {
-            let opened = contract.open_frame(head.rung, body);
-            opened.map_err(|error| (Status::BadFrame, error.to_string()))?;
-        }
+        check_body(&self.config, contract, head.rung, head.budget_us, body)?;
         Ok(index)
     }
 

@@ -1,4 +1,4 @@
-//! Messages and their bytes: a length prefix, a kind, fields. `docs/format.md` has the layout.
+//! Messages and their bytes: a length prefix, a kind, fields. `docs/messages.md` has the layout.
 
 use super::contract::Contract;
 use super::error::MessageError;

@@ -13,6 +13,7 @@ mod replay;
 mod wire;
 
 pub use check::FrameError;
+pub(crate) use check::{check_body, check_bounds, rung_of};
 pub use contract::Contract;
 pub use device::{DeviceConfig, DeviceConnection};
 pub use edge::{EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent, ReplyError};

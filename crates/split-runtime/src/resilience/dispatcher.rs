@@ -104,6 +104,8 @@ struct Open {
     under_way: BTreeMap<AttemptId, (usize, Time)>,
     last_endpoint: Option<usize>,
     falling_back: bool,
+    /// How long the device needs to answer this one by itself, if it can.
+    fallback_us: Option<u64>,
     /// What went wrong last.
     trouble: Option<Ending>,
     /// Timers that are set: at most one of each kind.
@@ -181,6 +183,16 @@ impl Dispatcher {
     /// Takes a request that has to be answered within `budget_us`; `None` if too many are open.
     #[must_use]
     pub fn submit(&mut self, now: Time, budget_us: u64) -> Option<RequestId> {
+        self.take(now, budget_us, self.config.fallback_us)
+    }
+
+    /// Takes a request that the device can't answer by itself, whatever the config says.
+    #[must_use]
+    pub fn submit_without_fallback(&mut self, now: Time, budget_us: u64) -> Option<RequestId> {
+        self.take(now, budget_us, None)
+    }
+
+    fn take(&mut self, now: Time, budget_us: u64, fallback_us: Option<u64>) -> Option<RequestId> {
         self.advance(now);
         if self.open.len() >= self.config.open_max {
             return None;
@@ -194,6 +206,7 @@ impl Dispatcher {
             under_way: BTreeMap::new(),
             last_endpoint: None,
             falling_back: false,
+            fallback_us,
             trouble: None,
             timers: [None; TIMERS],
         };
@@ -201,7 +214,7 @@ impl Dispatcher {
         self.counts.submitted += 1;
         self.counts.open += 1;
         self.set_timer(id, Timer::Deadline, deadline);
-        if let Some(fallback_us) = self.config.fallback_us {
+        if let Some(fallback_us) = fallback_us {
             self.set_timer(id, Timer::Fallback, deadline.before(fallback_us));
         }
         self.send(id);
@@ -226,6 +239,25 @@ impl Dispatcher {
     /// Something came from an endpoint, if only a late answer: it is slow and not gone.
     pub fn endpoint_alive(&mut self, endpoint: usize) {
         self.endpoints[endpoint].breaker.succeeded();
+    }
+
+    /// The request of an attempt that is under way.
+    #[must_use]
+    pub fn request_of(&self, attempt: AttemptId) -> Option<RequestId> {
+        self.attempts.get(&attempt).copied()
+    }
+
+    /// The device's own answer failed: the request goes on until its deadline.
+    pub fn fallback_failed(&mut self, now: Time, request: RequestId) {
+        self.advance(now);
+        if let Some(open) = self.open.get_mut(&request) {
+            open.falling_back = false;
+            open.fallback_us = None;
+            if open.is_stranded() {
+                let trouble = open.trouble.clone().unwrap_or(Ending::Lost);
+                self.end(request, trouble);
+            }
+        }
     }
 
     /// Reports how an attempt went. Reports of attempts that nobody waits for are ignored.
@@ -368,7 +400,11 @@ impl Dispatcher {
 
     /// With no endpoint in sight the device answers at once if it can, else it waits for one.
     fn wait_for_endpoint(&mut self, id: RequestId) {
-        if self.config.fallback_us.is_some() {
+        if self
+            .open
+            .get(&id)
+            .is_some_and(|open| open.fallback_us.is_some())
+        {
             self.fall_back(id);
             return;
         }
@@ -410,10 +446,11 @@ impl Dispatcher {
         let step = open.attempts.min(20);
         let may_retry = retryable && open.attempts < attempts_max && self.saved_retries >= RETRY;
         let left_us = open.deadline.since(self.now);
+        let fallback_us = open.fallback_us;
         if may_retry {
             let longest_us = (self.config.backoff_us.0 << step).min(self.config.backoff_us.1);
             let pause_us = wait_us.max(self.draw() % (longest_us + 1));
-            let reserve_us = self.config.retry_least_us + self.config.fallback_us.unwrap_or(0);
+            let reserve_us = self.config.retry_least_us + fallback_us.unwrap_or(0);
             if pause_us + reserve_us <= left_us {
                 self.saved_retries -= RETRY;
                 self.counts.retries += 1;
@@ -421,11 +458,7 @@ impl Dispatcher {
                 return;
             }
         }
-        if self
-            .config
-            .fallback_us
-            .is_some_and(|needed_us| needed_us <= left_us)
-        {
+        if fallback_us.is_some_and(|needed_us| needed_us <= left_us) {
             self.fall_back(id);
         } else {
             self.end(id, trouble);

@@ -274,3 +274,25 @@ fn collect(
     }
     Ok(())
 }
+
+#[test]
+fn a_request_without_a_fallback_waits_where_others_fall_back() {
+    let mut config = DispatcherConfig::new(1);
+    config.fallback_us = Some(10_000);
+    let mut dispatcher = Dispatcher::new(config).unwrap();
+    let alone = dispatcher
+        .submit_without_fallback(Time::ZERO, 50_000)
+        .unwrap();
+    assert_eq!(dispatcher.poll_action(), None);
+    let helped = dispatcher.submit(Time::ZERO, 50_000).unwrap();
+    let request = helped;
+    assert_eq!(dispatcher.poll_action(), Some(Action::Fallback { request }));
+    dispatcher.fallback_failed(Time::from_us(100), helped);
+    let ending = Ending::Lost;
+    let done = Action::Done { request, ending };
+    assert_eq!(dispatcher.poll_action(), Some(done));
+    dispatcher.handle_timeout(Time::from_us(50_000));
+    let (request, ending) = (alone, Ending::Expired);
+    let done = Action::Done { request, ending };
+    assert_eq!(dispatcher.poll_action(), Some(done));
+}

@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::config::SchedulerConfig;
-use super::job::{Batch, BatchKey, Job, JobId, SchedulerCounts};
+use super::job::{Batch, BatchKey, Job, JobError, JobId, SchedulerCounts};
 use super::scheduler::EdgeScheduler;
 use crate::proto::{
-    Answer, ConfigError, EdgeConfig, EdgeConnection, EdgeEvent, ProtocolError, Status, check_range,
+    Answer, ConfigError, EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent, MAX_BUDGET_US,
+    ProtocolError, ReplyError, Status, check_body, check_bounds, check_range, rung_of,
 };
 use crate::time::{Time, clamp_us};
 
@@ -21,6 +22,24 @@ pub struct HubConfig {
     pub connections_max: usize,
 }
 
+/// A frame that comes without a connection of its own, as in a unary call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Whose, for fairness.
+    pub client: u64,
+    /// Index in [`EdgeConfig::contracts`].
+    pub contract: usize,
+    /// Rung of that contract's bank; `None` takes the one that the frame names.
+    pub rung: Option<u16>,
+    /// Time left until the answer is worthless.
+    pub budget_us: u32,
+    /// The frame.
+    pub body: Vec<u8>,
+}
+
+/// Stands for all calls where a job names its connection.
+const CALLS: u64 = u64::MAX;
+
 /// An edge without its transport and its worker: connections in front of one scheduler.
 ///
 /// Every frame that comes in gets one answer: a prediction, a refusal, or the news that it is
@@ -34,6 +53,12 @@ pub struct EdgeHub {
     /// Connections that may have something to transmit.
     ready: BTreeSet<u64>,
     closed: VecDeque<(u64, ProtocolError)>,
+    /// Calls without an answer.
+    calls: BTreeSet<u32>,
+    next_call: u32,
+    answers: VecDeque<(u32, Answer)>,
+    /// Of calls and of connections that are gone.
+    past: EdgeCounts,
     next_id: u64,
     drain_us: Option<u64>,
 }
@@ -62,6 +87,10 @@ impl EdgeHub {
             timers: BTreeSet::new(),
             ready: BTreeSet::new(),
             closed: VecDeque::new(),
+            calls: BTreeSet::new(),
+            next_call: 0,
+            answers: VecDeque::new(),
+            past: EdgeCounts::default(),
             next_id: 0,
             drain_us: None,
             config,
@@ -104,6 +133,72 @@ impl EdgeHub {
         }
     }
 
+    /// Takes a frame that has no connection; [`Self::poll_answer`] gives its answer under the number
+    /// returned here.
+    ///
+    /// # Errors
+    /// The refusal to answer with; nothing was taken then.
+    pub fn call(&mut self, now: Time, call: Call) -> Result<u32, Answer> {
+        let taken = self.take_call(now, call);
+        match &taken {
+            Ok(_) => self.past.frames += 1,
+            Err(_) => self.past.refused += 1,
+        }
+        taken
+    }
+
+    /// Nobody waits for the answer of a call any more.
+    pub fn cancel_call(&mut self, id: u32) {
+        if self.calls.remove(&id) {
+            self.scheduler.cancel(JobId {
+                connection: CALLS,
+                seq: id,
+            });
+        }
+    }
+
+    /// The answer of a call.
+    pub fn poll_answer(&mut self) -> Option<(u32, Answer)> {
+        self.answers.pop_front()
+    }
+
+    fn take_call(&mut self, now: Time, call: Call) -> Result<u32, Answer> {
+        let refuse = |(status, detail)| Answer::refusal(status, 0, 0, detail);
+        let config = &self.config.connection;
+        let Some(contract) = config.contracts.get(call.contract) else {
+            let detail = format!("contract {} isn't served", call.contract);
+            return Err(refuse((Status::UnknownSplit, detail)));
+        };
+        let rung = match call.rung {
+            Some(rung) => rung,
+            None if config.check_frames => rung_of(&call.body).map_err(refuse)?,
+            None => 0,
+        };
+        check_bounds(config, contract, rung, &call.body).map_err(refuse)?;
+        check_body(config, contract, rung, call.budget_us, &call.body).map_err(refuse)?;
+        let id = self.next_call;
+        let budget_us = u64::from(call.budget_us.min(MAX_BUDGET_US));
+        let job = Job {
+            id: JobId {
+                connection: CALLS,
+                seq: id,
+            },
+            client: call.client,
+            key: self.config.keys[call.contract],
+            rung,
+            deadline: now.after(budget_us),
+            body: call.body,
+        };
+        self.scheduler.offer(now, job).map_err(|refusal| {
+            let detail = refusal.detail.to_owned();
+            Answer::refusal(refusal.status, 0, refusal.retry_after_ms, detail)
+        })?;
+        self.calls.insert(id);
+        // Four thousand million calls later the first one of a number is long gone.
+        self.next_call = self.next_call.wrapping_add(1);
+        Ok(id)
+    }
+
     /// Work for a free worker.
     pub fn next_batch(&mut self, now: Time) -> Option<Batch> {
         let batch = self.scheduler.next_batch(now);
@@ -126,7 +221,7 @@ impl EdgeHub {
         now: Time,
         batch: &Batch,
         compute_us: u64,
-        results: Vec<Result<Vec<u8>, String>>,
+        results: Vec<Result<Vec<u8>, JobError>>,
     ) {
         assert_eq!(
             results.len(),
@@ -140,7 +235,13 @@ impl EdgeHub {
             let queue_us = clamp_us(member.queue_us);
             let answer = match result {
                 Ok(body) => Answer::ok(queue_us, size, clamp_us(compute_us), body),
-                Err(detail) => Answer::refusal(Status::BadFrame, queue_us, 0, detail),
+                Err(error) => {
+                    let status = match error {
+                        JobError::BadFrame(_) => Status::BadFrame,
+                        JobError::Failed => Status::Failed,
+                    };
+                    Answer::refusal(status, queue_us, 0, error.to_string())
+                }
             };
             self.reply(now, member.job.id, answer);
         }
@@ -208,7 +309,9 @@ impl EdgeHub {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         let mut connections = self.connections.values();
-        self.scheduler.is_drained() && connections.all(|entry| entry.connection.in_flight() == 0)
+        self.scheduler.is_drained()
+            && self.calls.is_empty()
+            && connections.all(|entry| entry.connection.in_flight() == 0)
     }
 
     /// How many connections there are.
@@ -221,6 +324,13 @@ impl EdgeHub {
     #[must_use]
     pub const fn counts(&self) -> SchedulerCounts {
         self.scheduler.counts()
+    }
+
+    /// What all connections and calls counted so far, those that are gone included.
+    #[must_use]
+    pub fn connection_counts(&self) -> EdgeCounts {
+        let living = self.connections.values();
+        living.fold(self.past, |sum, entry| sum.plus(entry.connection.counts()))
     }
 
     /// The queue behind the connections.
@@ -239,9 +349,22 @@ impl EdgeHub {
     }
 
     fn reply(&mut self, now: Time, id: JobId, answer: Answer) {
+        if id.connection == CALLS {
+            if self.calls.remove(&id.seq) {
+                self.past.replied += 1;
+                self.answers.push_back((id.seq, answer));
+            }
+            return;
+        }
         if let Some(entry) = self.connections.get_mut(&id.connection) {
+            let queue_us = answer.queue_us;
             // A frame that expired meanwhile has its answer.
-            let _ = entry.connection.reply(now, id.seq, answer);
+            if let Err(error @ ReplyError::BodyTooLong { .. }) =
+                entry.connection.reply(now, id.seq, answer)
+            {
+                let failed = Answer::refusal(Status::Failed, queue_us, 0, error.to_string());
+                let _ = entry.connection.reply(now, id.seq, failed);
+            }
             self.settle(now, id.connection);
         }
     }
@@ -311,11 +434,10 @@ impl EdgeHub {
     }
 
     fn forget_if_ended(&mut self, id: u64) {
-        if self
-            .connections
-            .get(&id)
-            .is_some_and(|entry| entry.connection.is_closed())
+        if let Some(entry) = self.connections.get(&id)
+            && entry.connection.is_closed()
         {
+            self.past = self.past.plus(entry.connection.counts());
             self.connections.remove(&id);
         }
     }

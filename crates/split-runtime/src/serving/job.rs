@@ -62,6 +62,18 @@ pub struct Batch {
     pub formed: Time,
 }
 
+/// Why a job that was taken has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The frame can't be decoded; the device made it.
+    #[error("bad frame: {0}")]
+    BadFrame(String),
+    /// The tail failed; the frame may be good.
+    #[error("the tail failed")]
+    Failed,
+}
+
 /// A job that will not be computed, to be answered at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {

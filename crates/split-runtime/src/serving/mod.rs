@@ -13,6 +13,8 @@ mod standing;
 pub use clients::ClientLimits;
 pub use config::{DropRule, Order, SchedulerConfig};
 pub use cost::BatchCost;
-pub use hub::{EdgeHub, HubConfig};
-pub use job::{Batch, BatchKey, BatchMember, Dropped, Job, JobId, Refusal, SchedulerCounts};
+pub use hub::{Call, EdgeHub, HubConfig};
+pub use job::{
+    Batch, BatchKey, BatchMember, Dropped, Job, JobError, JobId, Refusal, SchedulerCounts,
+};
 pub use scheduler::EdgeScheduler;

@@ -1,0 +1,106 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::connect::keep_connected;
+use super::core::{Core, DeviceError, Fallback, LinkState, OwnedRequest, Reply};
+use super::options::DeviceOptions;
+use crate::resilience::{Dispatcher, DispatcherCounts};
+
+/// A device that keeps streams to its edges open and gives each request one ending.
+///
+/// It runs on the tokio runtime that it was started on. Dropping it ends its streams.
+pub struct Device {
+    core: Arc<Core>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Device {
+    /// Starts to connect; returns at once.
+    ///
+    /// # Errors
+    /// [`DeviceError::Config`] where a setting is out of range.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(options: DeviceOptions) -> Result<Self, DeviceError> {
+        options.check()?;
+        let dispatcher = Dispatcher::new(options.dispatcher.clone())?;
+        let edges = options.edges.len();
+        let core = Arc::new(Core::new(dispatcher, options.connection.clone(), edges)?);
+        let options = Arc::new(options);
+        let mut tasks: Vec<JoinHandle<()>> = (0..edges)
+            .map(|link| {
+                let (core, options) = (Arc::clone(&core), Arc::clone(&options));
+                tokio::spawn(keep_connected(core, options, link))
+            })
+            .collect();
+        tasks.push(tokio::spawn(Arc::clone(&core).keep_time()));
+        Ok(Self { core, tasks })
+    }
+
+    /// Waits until any edge accepted a contract; gives the accepted ones by index.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotConnected`] with what was last wrong, such as the list of served contracts.
+    pub async fn opened(&self, within: Duration) -> Result<Vec<u8>, DeviceError> {
+        let mut links = self.core.links();
+        let is_open = |link: &LinkState| matches!(link, LinkState::Open(_));
+        let any = links.wait_for(|links| links.iter().any(is_open));
+        let found = match tokio::time::timeout(within, any).await {
+            Ok(Ok(links)) => links.clone(),
+            _ => self.core.links().borrow().clone(),
+        };
+        let mut detail = String::new();
+        for link in found {
+            match link {
+                LinkState::Open(accepted) => return Ok(accepted),
+                LinkState::Down(why) if !why.is_empty() => detail = why,
+                LinkState::Down(_) => {}
+            }
+        }
+        Err(DeviceError::NotConnected { detail })
+    }
+
+    /// Has a frame answered by an edge.
+    ///
+    /// # Errors
+    /// [`DeviceError`] with how the request ended, at its deadline at the latest.
+    pub async fn request(&self, request: OwnedRequest) -> Result<Reply, DeviceError> {
+        let receiver = self.core.submit(request, None)?;
+        receiver.await.unwrap_or(Err(DeviceError::Closed))
+    }
+
+    /// Has a frame answered by an edge, or by `fallback` where that would be too late. Needs
+    /// [`DispatcherConfig::fallback_us`](crate::DispatcherConfig::fallback_us), the time that it takes.
+    ///
+    /// # Errors
+    /// [`DeviceError`] with how the request ended, at its deadline at the latest.
+    pub async fn request_or(
+        &self,
+        request: OwnedRequest,
+        fallback: Fallback,
+    ) -> Result<Reply, DeviceError> {
+        let receiver = self.core.submit(request, Some(fallback))?;
+        receiver.await.unwrap_or(Err(DeviceError::Closed))
+    }
+
+    /// What became of the requests.
+    #[must_use]
+    pub fn counts(&self) -> DispatcherCounts {
+        self.core.counts()
+    }
+
+    /// Ends the streams; open requests end with [`DeviceError::Closed`].
+    pub fn close(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.core.close();
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}

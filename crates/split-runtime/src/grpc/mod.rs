@@ -1,0 +1,35 @@
+//! Device and edge over gRPC: the only sockets of this crate, and the only place that reads a clock.
+//!
+//! [`Edge`] serves frames on two services of one port: the compact stream (`proto/stream.proto`), which
+//! carries the messages of [`DeviceConnection`](crate::DeviceConnection) and
+//! [`EdgeConnection`](crate::EdgeConnection), and the Open Inference Protocol
+//! (`proto/inference.proto`), which clients of Triton and KServe speak. Both put the same frames into
+//! the same queue. [`Device`] keeps streams to one or more edges open and gives each request one
+//! ending.
+//!
+//! ```text
+//! Device::request -> Dispatcher -> DeviceConnection -> chunks ==TLS==> acceptor -> EdgeHub -> EdgeModel
+//! ```
+//!
+//! All decisions are made by the sans-IO parts of this crate, which the simulator drives too; here are
+//! only sockets, certificates, threads and time.
+
+mod clock;
+mod device;
+mod edge;
+mod outgoing;
+mod pb;
+mod tls;
+
+pub use device::{Device, DeviceError, DeviceOptions, EdgeAddress, Fallback, OwnedRequest, Reply};
+pub use edge::{
+    Edge, EdgeLimits, EdgeModel, EdgeOptions, Placement, StartError, answer_http, frames_of_infer,
+    model_fn, model_of,
+};
+pub use outgoing::MAX_CHUNK_BYTES;
+pub use tls::{DevicePem, EdgePem, TlsError, TlsSource};
+
+/// The generated clients and messages, for tools and tests that speak the protocols directly.
+pub mod wire {
+    pub use super::pb::{inference, stream};
+}
