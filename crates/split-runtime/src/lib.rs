@@ -24,6 +24,7 @@
 //! - no bytes make a connection panic, or hold more memory than its limits allow;
 //! - a drain ends, and so does a connection whose peer is silent, slow or reads nothing.
 
+mod policy;
 mod proto;
 mod resilience;
 mod serving;
@@ -31,6 +32,7 @@ mod serving;
 pub mod sim;
 mod time;
 
+pub use policy::*;
 pub use proto::*;
 pub use resilience::*;
 pub use serving::*;
