@@ -45,6 +45,8 @@ enum Command {
     ///
     /// `--backend flex,wgpu` compiles and measures several backends in one run.
     Bench(LabArgs),
+    /// Play policies, faults and overload in virtual time: `simulate policy`, `faults`, `overload`, `menu`
+    Simulate(LabArgs),
     /// Fetch public data sets: `data cifar10 --out DIR`
     Data(LabArgs),
     /// Train the small network that the project ships, from its seed
@@ -115,6 +117,7 @@ fn run(command: Command) -> Result<()> {
             forward::codec_bench(args.rest.into_iter().skip(1).collect())
         }
         Command::Bench(args) => forward::lab("bench", args.rest),
+        Command::Simulate(args) => forward::simulate(args.rest),
         Command::Data(args) => forward::lab("data", args.rest),
         Command::TrainBackbone(args) => forward::lab("train-backbone", args.rest),
         Command::Ci(args) => ci::run(&root, !args.without_backends),

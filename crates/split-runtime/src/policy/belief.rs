@@ -26,7 +26,7 @@ pub(crate) const SIDES: usize = NOISES_US.len() * BASES.len();
 
 /// How a rate may change: variance of its logarithm in squared bins a second, and jumps a second
 /// to a rate that has little to do with the last.
-const CHANGES: [(f64, f64); 2] = [(0.3, 0.02), (4.0, 0.15)];
+const CHANGES: [(f64, f64); 3] = [(0.3, 0.01), (2.0, 0.1), (6.0, 0.5)];
 
 const HYPOTHESES: usize = CHANGES.len() * SIDES;
 

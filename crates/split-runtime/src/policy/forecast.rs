@@ -15,8 +15,15 @@ const BLOCKED_MAX: f64 = 30.0;
 /// Rates with less weight don't count.
 const WEIGHT_LEAST: f64 = 2e-6;
 
-/// Lengths of a frame between which its 5th and 95th percentile lie, and their weights.
-const LENGTH_WEIGHTS: [f64; 3] = [0.2, 0.6, 0.2];
+/// Lengths of a frame and times at the edge that stand for all: index into the shortest, mean and
+/// longest that are usual, the same for the least, mean and longest time, and the weight.
+const CASES: [(usize, usize, f64); 5] = [
+    (0, 1, 0.15),
+    (2, 1, 0.15),
+    (1, 1, 0.3),
+    (1, 0, 0.25),
+    (1, 2, 0.15),
+];
 
 /// Bits on the wire of a message of `bytes`.
 pub(crate) fn wire_bits(bytes: f64) -> f64 {
@@ -80,12 +87,19 @@ impl Forecast {
     }
 
     /// `ready_us` is the time from now at which the frame is there, `spare_us` what is then left
-    /// of the deadline after the edge's part.
-    pub(crate) fn of(&self, entry: &Entry, ready_us: f64, spare_us: f64) -> Prospect {
+    /// of the deadline, `edge_us` the least, mean and longest time at the edge that is usual.
+    pub(crate) fn of(
+        &self,
+        entry: &Entry,
+        ready_us: f64,
+        spare_us: f64,
+        edge_us: [f64; 3],
+    ) -> Prospect {
         let shortest = entry.bytes_mean * entry.bytes_mean / entry.bytes_p95;
         let lengths = [shortest, entry.bytes_mean, entry.bytes_p95];
         let mut prospect = Prospect::default();
-        for (bytes, share) in lengths.into_iter().zip(LENGTH_WEIGHTS) {
+        for (length, time, share) in CASES {
+            let (bytes, spare_us) = (lengths[length], spare_us - edge_us[time]);
             let bits = wire_bits(bytes);
             for bin in 0..BINS {
                 let passing = bits / rate(bin);
@@ -129,7 +143,7 @@ mod tests {
         let mut belief = belief(rate);
         belief.age(0.5);
         let forecast = Forecast::new(belief, in_flight, now, 20_000.0, 1_000.0, 100_000.0);
-        forecast.of(&small().entries()[entry], 20_000.0, 80_000.0)
+        forecast.of(&small().entries()[entry], 20_000.0, 80_000.0, [1_000.0; 3])
     }
 
     #[test]

@@ -22,6 +22,12 @@ pub struct OwnConfig {
     pub patience: u32,
     /// And by this much, in points of expected accuracy.
     pub margin: f64,
+    /// Among entries of a split point that are this close in points of expected accuracy, the one of
+    /// fewest bytes is taken: bytes are what a stall makes dear.
+    pub thrift: f64,
+    /// When nothing was sent for so long, in microseconds, a request goes over the link even where the
+    /// device alone looks better: else a link that has recovered stays unused.
+    pub probe_us: u64,
     /// Round trip without bytes to start from, in microseconds.
     pub base_us: f64,
 }
@@ -34,6 +40,8 @@ impl Default for OwnConfig {
             dither_risk: 0.02,
             patience: 3,
             margin: 0.2,
+            thrift: 0.12,
+            probe_us: 1_500_000,
             base_us: 30_000.0,
         }
     }
@@ -62,6 +70,7 @@ pub struct Own {
     wanted: Option<(usize, u32)>,
     decisions: u32,
     switches: u64,
+    last_sent: Time,
 }
 
 impl Own {
@@ -80,6 +89,7 @@ impl Own {
             wanted: None,
             decisions: 0,
             switches: 0,
+            last_sent: Time::ZERO,
         }
     }
 
@@ -137,8 +147,11 @@ impl Own {
     fn prospects(&self, observation: &Observation<'_>, menu: &Menu, now: Time) -> Vec<Prospect> {
         let period_us = real(observation.period_us.max(1));
         let base_us = self.base.us();
-        let tail_us = self.edge.of(&menu.entries()[menu.smallest_sent()], 1);
-        let belief = self.belief.clone();
+        let [.., tail_us] = self.edge.usual(&menu.entries()[menu.smallest_sent()], 1);
+        let budget_us = real(observation.budget_us);
+        // What counts is the rate while the frame passes.
+        let mut belief = self.belief.clone();
+        belief.age(0.5 * budget_us / 1e6);
         let forecast = Forecast::new(
             belief,
             observation.in_flight,
@@ -148,12 +161,11 @@ impl Own {
             period_us,
         );
         let wait_us = real(observation.device_wait_us);
-        let budget_us = real(observation.budget_us);
         let of = |entry: &Entry| {
             let ready_us = wait_us + f64::from(observation.batch) * real(entry.head_us);
             let mut prospect = if entry.is_sent() {
-                let spare_us = budget_us - ready_us - self.edge.of(entry, observation.batch);
-                forecast.of(entry, ready_us, spare_us)
+                let edge_us = self.edge.usual(entry, observation.batch);
+                forecast.of(entry, ready_us, budget_us - ready_us, edge_us)
             } else {
                 Prospect {
                     in_time: f64::from(u8::from(ready_us <= budget_us)),
@@ -199,6 +211,12 @@ impl Own {
             }
         };
         let split = entries[chosen].split;
+        let enough = value(chosen) - self.config.thrift;
+        let near = |index: &usize| entries[*index].split == split && value(*index) >= enough;
+        let chosen = allowed(self.config.risk)
+            .filter(near)
+            .min_by(|&a, &b| entries[a].bytes_mean.total_cmp(&entries[b].bytes_mean))
+            .unwrap_or(chosen);
         if self.split != Some(split) {
             self.switches += u64::from(self.split.is_some());
             self.split = Some(split);
@@ -244,14 +262,30 @@ impl Policy for Own {
         self.age_to(now);
         let prospects = self.prospects(observation, menu, now);
         let chances = prospects.iter().map(|prospect| prospect.in_time);
-        if chances.fold(0.0, f64::max) < CHANCE_LEAST {
-            return match observation.in_flight.is_empty() {
-                // Only an answer can tell that it has become better.
-                true => Choice::Entry(menu.smallest_sent()),
-                false => Choice::GiveUp,
-            };
+        let idle = observation.in_flight.is_empty();
+        let index = if chances.fold(0.0, f64::max) >= CHANCE_LEAST {
+            self.choose(&prospects, menu)
+        } else if idle {
+            // Only an answer can tell that it has become better.
+            menu.smallest_sent()
+        } else {
+            return Choice::GiveUp;
+        };
+        let is_sent = |index: usize| menu.entries()[index].is_sent();
+        let quiet = idle && now.since(self.last_sent) >= self.config.probe_us;
+        let index = match quiet && !is_sent(index) {
+            true => {
+                let sent = (0..prospects.len()).filter(|&index| is_sent(index));
+                let likely =
+                    |&a: &usize, &b: &usize| prospects[a].in_time.total_cmp(&prospects[b].in_time);
+                sent.max_by(likely).unwrap_or(index)
+            }
+            false => index,
+        };
+        if is_sent(index) {
+            self.last_sent = now;
         }
-        Choice::Entry(self.choose(&prospects, menu))
+        Choice::Entry(index)
     }
 }
 
@@ -280,10 +314,11 @@ impl EdgeTime {
         self.spread_us += 0.1 * (off - self.spread_us);
     }
 
-    /// Rather too much than too little: two mean deviations above the mean.
-    fn of(&self, entry: &Entry, batch: u32) -> f64 {
-        let usual = real(entry.tail_batch_us(batch)) + self.extra_us;
-        usual.max(0.0) + 2.0 * self.spread_us
+    /// Least, mean and longest time of an entry that are usual: one mean deviation below and two
+    /// above.
+    fn usual(&self, entry: &Entry, batch: u32) -> [f64; 3] {
+        let mean = real(entry.tail_batch_us(batch)) + self.extra_us;
+        [-1.0, 0.0, 2.0].map(|times| (mean + times * self.spread_us).max(0.0))
     }
 }
 
@@ -293,6 +328,11 @@ mod tests {
     use super::super::entry::tests::small;
     use super::*;
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a time of a test"
+    )]
     fn whole(us: f64) -> u64 {
         us as u64
     }

@@ -40,7 +40,7 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', default_value = "1,0.25")]
     scales: Vec<f64>,
     /// Time for each request
-    #[arg(long, value_delimiter = ',', default_value = "100,200,400")]
+    #[arg(long, value_delimiter = ',', default_value = "150,250,400")]
     deadlines_ms: Vec<u64>,
     /// Requests of a run
     #[arg(long, default_value_t = 1_200)]
@@ -72,6 +72,9 @@ pub(crate) struct Options {
     /// Own policy: points that it has to be better by
     #[arg(long, default_value_t = OwnConfig::default().margin)]
     margin: f64,
+    /// Own policy: points that are given for fewer bytes
+    #[arg(long, default_value_t = OwnConfig::default().thrift)]
+    thrift: f64,
     /// File of records, written anew
     #[arg(long)]
     record: Option<PathBuf>,
@@ -228,6 +231,7 @@ fn play_all(
         dither_risk: options.dither_risk,
         patience: options.patience,
         margin: options.margin,
+        thrift: options.thrift,
         ..OwnConfig::default()
     };
     let mut policies: Vec<(String, Box<dyn Policy>)> = vec![
