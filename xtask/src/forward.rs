@@ -33,6 +33,19 @@ pub(crate) fn codec_bench(args: Vec<OsString>) -> Result<()> {
     become_command(command)
 }
 
+/// Becomes the simulator of `split-runtime`, which needs no tensor library either.
+///
+/// # Errors
+/// `cargo` that cannot be started.
+pub(crate) fn simulate(args: Vec<OsString>) -> Result<()> {
+    let mut command = shell::cargo();
+    command
+        .args(["run", "--package", "split-runtime", "--features", "study"])
+        .args(["--bin", "split-simulate", "--"])
+        .args(args);
+    become_command(command)
+}
+
 fn lab_command(subcommand: &str, args: Vec<OsString>) -> Result<Command> {
     let features = lab_features(&args)?;
     let mut command = shell::cargo();

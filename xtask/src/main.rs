@@ -46,6 +46,8 @@ enum Command {
     ///
     /// `--backend flex,wgpu` compiles and measures several backends in one run.
     Bench(LabArgs),
+    /// Play policies, faults and overload in virtual time: `simulate policy`, `faults`, `overload`, `menu`
+    Simulate(LabArgs),
     /// Fetch public data sets: `data cifar10 --out DIR`
     Data(LabArgs),
     /// List every legal cut of a backbone with its cost: `splits --model yolox_nano`
@@ -137,6 +139,7 @@ fn run(command: Command) -> Result<()> {
             forward::codec_bench(args.rest.into_iter().skip(1).collect())
         }
         Command::Bench(args) => forward::lab("bench", args.rest),
+        Command::Simulate(args) => forward::simulate(args.rest),
         Command::Data(args) => forward::lab("data", args.rest),
         Command::Splits(args) => forward::lab("splits", args.rest),
         Command::Search(args) => forward::lab("search", args.rest),

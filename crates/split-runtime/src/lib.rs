@@ -33,6 +33,7 @@
 
 #[cfg(feature = "grpc")]
 pub mod grpc;
+mod policy;
 mod proto;
 mod resilience;
 mod serving;
@@ -40,6 +41,7 @@ mod serving;
 pub mod sim;
 mod time;
 
+pub use policy::*;
 pub use proto::*;
 pub use resilience::*;
 pub use serving::*;

@@ -9,6 +9,7 @@ mod link;
 mod nodes;
 mod random;
 mod report;
+mod study;
 mod trace;
 mod world;
 
@@ -16,5 +17,6 @@ pub use faults::{Fault, FaultPlan};
 pub use link::{LinkConfig, PACKET_BYTES, PACKET_HEADER_BYTES, SimLink};
 pub use random::EntityRandom;
 pub use report::WorldReport;
+pub use study::*;
 pub use trace::{Trace, TraceError};
 pub use world::{WorldConfig, simulate};

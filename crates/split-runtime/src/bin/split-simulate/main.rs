@@ -1,0 +1,106 @@
+//! `cargo xtask simulate`: policies over recorded and drawn links, faults and overload in virtual
+//! time.
+#![allow(clippy::print_stdout, reason = "tables go to the terminal")]
+
+mod faults;
+mod plot;
+mod record;
+mod study;
+mod traces;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use split_runtime::{Menu, Profile};
+
+/// Runs policies, faults and overload in virtual time.
+///
+/// The same arguments give the same figures, byte for byte.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask simulate",
+    bin_name = "cargo xtask simulate",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare policies and oracles over traces: in time, accuracy, bytes, switches, regret
+    Policy(study::Options),
+    /// Break whole systems in every way, seed by seed: each request must end exactly once
+    Faults(faults::Options),
+    /// Ask one edge for twice what it can do
+    Overload(faults::OverloadOptions),
+    /// Make a menu from rate-accuracy records and the speed of device and edge
+    Menu(MenuOptions),
+}
+
+/// What goes into a menu.
+#[derive(Args, Debug)]
+struct MenuOptions {
+    /// Records of one backbone, one for each split point
+    #[arg(required = true)]
+    records: Vec<PathBuf>,
+    /// Billions of multiply-accumulates a second on the device
+    #[arg(long, default_value_t = 0.2)]
+    device_gmacs: f64,
+    /// Billions of multiply-accumulates a second on the edge
+    #[arg(long, default_value_t = 20.0)]
+    edge_gmacs: f64,
+    /// 95th percentile of a frame's length over its mean, where a record names none
+    #[arg(long, default_value_t = 1.3)]
+    p95_ratio: f64,
+    /// Leave out what loses more points than this
+    #[arg(long, default_value_t = 10.0)]
+    loss_max: f64,
+    /// File to write; without it the menu is printed
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Policy(options) => study::run(&options),
+        Command::Faults(options) => faults::run(&options),
+        Command::Overload(options) => faults::overload(&options),
+        Command::Menu(options) => menu(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn menu(options: &MenuOptions) -> Result<()> {
+    let profile = Profile {
+        device_macs_per_s: options.device_gmacs * 1e9,
+        edge_macs_per_s: options.edge_gmacs * 1e9,
+        p95_ratio: options.p95_ratio,
+        loss_max: options.loss_max,
+        ..Profile::default()
+    };
+    let texts = options
+        .records
+        .iter()
+        .map(|path| fs::read_to_string(path).with_context(|| format!("reading {}", path.display())))
+        .collect::<Result<Vec<String>>>()?;
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let json = Menu::from_records(&texts, &profile)?.to_json();
+    match &options.out {
+        Some(path) => fs::write(path, json).with_context(|| format!("writing {}", path.display())),
+        None => {
+            print!("{json}");
+            Ok(())
+        }
+    }
+}
