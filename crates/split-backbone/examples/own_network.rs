@@ -14,8 +14,8 @@ use burn::tensor::{Device, Tensor, TensorData, activation::relu, s};
 use rand_core::SeedableRng;
 use rand_pcg::Pcg64;
 use split_bottleneck::{
-    ActivationCache, BackboneNote, Bank, Batch, Distortion, Head, Objective, Rung, Tail,
-    TrainConfig, Training, UnitConfig, redraw, relative_error,
+    ActivationCache, BackboneNote, Bank, Batch, Distortion, Head, Objective, Proxy, RateKind, Rung,
+    Tail, TrainConfig, Training, UnitConfig, redraw, relative_error,
 };
 
 // ---- Any Burn module. Yours would be trained; this one keeps the weights that it is drawn with.
@@ -118,6 +118,8 @@ pub(crate) fn run(steps: usize) -> Result<Outcome, Box<dyn Error>> {
         learning_rate: 1e-2,
         rate_learning_rate: 2e-2,
         objective: Objective::Lambda(0.01),
+        rate: RateKind::default(),
+        proxy: Proxy::default(),
         seed: 1,
     };
     let training_device = device.clone().autodiff();

@@ -10,7 +10,8 @@ use split_backbone::{
     YoloxPoint, YoloxTail, canvas_input, cut_yolox,
 };
 use split_bottleneck::{
-    ActivationCache, BackboneNote, Bank, Objective, Rung, Tail, TrainConfig, Training, UnitConfig,
+    ActivationCache, BackboneNote, Bank, Objective, Proxy, RateKind, Rung, Tail, TrainConfig,
+    Training, UnitConfig,
 };
 
 const SIDE: u32 = 64;
@@ -64,6 +65,8 @@ fn bank(head: &YoloxHead, tail: &YoloxTail) -> (Bank, f64, f64) {
         learning_rate: 1e-2,
         rate_learning_rate: 2e-2,
         objective: Objective::Lambda(1e-3),
+        rate: RateKind::default(),
+        proxy: Proxy::default(),
         seed: 1,
     };
     let device = Device::flex().autodiff();

@@ -27,7 +27,9 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `grpc` | module `grpc`: an edge and a device over real sockets, with TLS, health, metrics |
+//! | `menu` | menus of policies from JSON and from measured records |
 //! | `sim` | module `sim`: links, faults and whole systems in virtual time |
+//! | `study` | the program behind `cargo xtask simulate` |
 //!
 //! None is on by default; the core needs split-tensor and nothing else.
 

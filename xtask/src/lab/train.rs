@@ -25,7 +25,7 @@ const FRAME_OVERHEAD_BYTES: f64 = 14.0;
 /// Training pictures whose symbols are counted for the tables.
 pub(crate) const TABLE_PICTURES: usize = 6000;
 /// Training pictures from which principal components are taken.
-const KLT_PICTURES: usize = 2000;
+pub(crate) const KLT_PICTURES: usize = 2000;
 /// Residual blocks of the heavy decoders.
 const HEAVY_BLOCKS: usize = 2;
 /// Time between checkpoints.
@@ -88,7 +88,7 @@ pub(crate) enum Loss {
 
 impl UnitKind {
     /// Kind of the rows; the paper's layout is `paper-unit` only when trained as the paper does.
-    fn record_kind(self, loss: Loss) -> &'static str {
+    pub(crate) fn record_kind(self, loss: Loss) -> &'static str {
         match (self, loss) {
             (Self::Paper, Loss::Labels) => "paper-unit",
             (Self::Paper, Loss::Logits) => "unsupervised",
@@ -97,7 +97,7 @@ impl UnitKind {
     }
 
     /// First word of the rungs' names: layouts of one kind must differ in it.
-    fn word(self, loss: Loss) -> &'static str {
+    pub(crate) fn word(self, loss: Loss) -> &'static str {
         match self {
             Self::Light => "light",
             Self::Klt => "klt",
@@ -105,13 +105,19 @@ impl UnitKind {
         }
     }
 
-    fn unit(self, args: &TrainArgs, shape: ActivationShape) -> UnitConfig {
-        let latent = args.latent_channels.unwrap_or(match self {
+    /// The layout for an activation; what is not given is the layout's own.
+    pub(crate) fn unit(
+        self,
+        shape: ActivationShape,
+        latent_channels: Option<usize>,
+        stride: usize,
+        step: Option<f32>,
+    ) -> UnitConfig {
+        let latent = latent_channels.unwrap_or(match self {
             Self::Paper => shape.channels.div_ceil(2),
             Self::Conv | Self::Light | Self::Klt => (3 * shape.channels).div_ceil(4),
         });
-        let stride = args.stride;
-        let step = |default: f32| args.step.unwrap_or(default);
+        let step = |default: f32| step.unwrap_or(default);
         match self {
             Self::Paper => UnitConfig::paper(shape, latent, stride, step(0.25)),
             Self::Conv => UnitConfig::conv(shape, latent, stride, step(0.5)),
@@ -357,7 +363,7 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
     for kind in &args.units {
         let loss = args.loss.unwrap_or(kind.default_loss());
         let record_kind = kind.record_kind(loss);
-        let unit = kind.unit(args, shape);
+        let unit = kind.unit(shape, args.latent_channels, args.stride, args.step);
         for (index, objective) in objectives.iter().enumerate() {
             let first = index == 0;
             plans.push(Plan {

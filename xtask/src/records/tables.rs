@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::table::Table;
-use crate::{
-    BdRate, Curve, CurveError, Point, RaDocument, Row, TradeOff, bd_rate, pareto_ranks,
-};
+use crate::{BdRate, Curve, CurveError, Point, RaDocument, Row, TradeOff, bd_rate, pareto_ranks};
 
 /// Kinds that send the picture itself; they stand beside ours as columns and curves.
 pub(crate) const PICTURE_KINDS: [&str; 3] = ["webp", "jpeg", "png"];

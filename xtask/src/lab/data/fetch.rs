@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use md5::{Digest as _, Md5};
-use ureq::http::StatusCode;
+use ureq::http::{Response, StatusCode};
 
 /// Longest file that is fetched.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -124,7 +124,7 @@ fn download(url: &str, part: &Path) -> Result<Start> {
     );
 }
 
-fn request(url: &str, have: u64) -> Result<ureq::http::Response<ureq::Body>> {
+fn request(url: &str, have: u64) -> Result<Response<ureq::Body>> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(PATIENCE))
@@ -145,7 +145,7 @@ fn request(url: &str, have: u64) -> Result<ureq::http::Response<ureq::Body>> {
 }
 
 /// Whether a partial answer begins where our bytes end.
-fn continues(response: &ureq::http::Response<ureq::Body>, have: u64) -> bool {
+fn continues(response: &Response<ureq::Body>, have: u64) -> bool {
     let range = response
         .headers()
         .get("content-range")

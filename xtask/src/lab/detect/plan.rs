@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use split_bottleneck::{ActivationShape, Objective, TrainConfig, UnitConfig};
+use split_bottleneck::{ActivationShape, Objective, Proxy, RateKind, TrainConfig, UnitConfig};
 
 use super::SetupArgs;
-use crate::train::{UnitKind, count};
+use crate::train::{Loss, UnitKind, count};
 
 /// Bytes of a frame that are not coded symbols: header, shape, checksum, coder flush.
 const FRAME_OVERHEAD_BYTES: f64 = 17.0;
@@ -39,13 +39,13 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_delimiter = ',', conflicts_with = "target_bytes")]
     pub(crate) lambda: Vec<f64>,
     /// Channels of the latent [default: half of the activation's for the paper's layout, three
-    /// quarters for the other].
+    /// quarters for the others].
     #[arg(long)]
     pub(crate) latent_channels: Option<usize>,
     /// Spatial stride of the unit.
     #[arg(long, default_value_t = 2)]
     pub(crate) stride: usize,
-    /// Quantizer step [default: 0.25 for the paper's layout, 0.5 for the other].
+    /// Quantizer step [default: 0.25 for the paper's layout, 0.5 for the others].
     #[arg(long)]
     pub(crate) step: Option<f32>,
     /// First steps of a layout, which only restore the activation.
@@ -116,6 +116,8 @@ pub(crate) struct Plan {
     pub(crate) unit: UnitConfig,
     /// Whether it starts from drawn weights.
     pub(crate) first: bool,
+    /// Whether those are principal components.
+    pub(crate) from_klt: bool,
     pub(crate) stages: Vec<Stage>,
 }
 
@@ -126,28 +128,18 @@ pub(crate) fn plans(args: &TrainArgs, shape: ActivationShape, coverage: f64) -> 
     let mut plans = Vec::new();
     for kind in &args.units {
         // Nobody has labels here, so the paper's layout is trained without.
-        let (record_kind, unit) = match kind {
-            UnitKind::Paper => {
-                let latent = args.latent_channels.unwrap_or(shape.channels.div_ceil(2));
-                let step = args.step.unwrap_or(0.25);
-                let unit = UnitConfig::paper(shape, latent, args.stride, step);
-                ("unsupervised", unit)
-            }
-            UnitKind::Conv => {
-                let latent = (3 * shape.channels).div_ceil(4);
-                let latent = args.latent_channels.unwrap_or(latent);
-                let step = args.step.unwrap_or(0.5);
-                ("unit", UnitConfig::conv(shape, latent, args.stride, step))
-            }
-        };
+        let loss = Loss::Logits;
+        let unit = kind.unit(shape, args.latent_channels, args.stride, args.step);
         for (index, objective) in objectives.iter().enumerate() {
-            let name = format!("{record_kind}-{}", index + 1);
+            let name = format!("{}-{}", kind.word(loss), index + 1);
+            let first = index == 0;
             plans.push(Plan {
-                kind: record_kind,
+                kind: kind.record_kind(loss),
                 stages: stages(args, &name, index, *objective),
                 name,
                 unit: unit.clone(),
-                first: index == 0,
+                first,
+                from_klt: first && *kind == UnitKind::Klt,
             });
         }
     }
@@ -184,6 +176,8 @@ fn stages(args: &TrainArgs, name: &str, index: usize, objective: Objective) -> V
         learning_rate: args.learning_rate,
         rate_learning_rate: 0.02,
         objective,
+        rate: RateKind::default(),
+        proxy: Proxy::default(),
         seed,
     };
     let restore = Stage {

@@ -151,12 +151,7 @@ fn start_document(
         metric: "map".to_owned(),
         value: reference.score.map,
     };
-    Ok(Document::new(
-        args.seed,
-        data,
-        backbone,
-        setup.backend.name(),
-    ))
+    Ok(Document::new(args.seed, data, backbone, setup.backend))
 }
 
 /// Digest of the decoded test pictures in their order: size, then pixels.

@@ -8,12 +8,12 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use split_backbone::{DetectorDistortion, ViewConfig, Views, canvas_input, photo_files};
-use split_bottleneck::{ActivationCache, Bank, Rung, Tail, Training, UnitConfig, WarmStart};
+use split_bottleneck::{ActivationCache, Bank, Klt, Rung, Tail, Training, UnitConfig, WarmStart};
 
 use super::plan::{Plan, Stage, TrainArgs, plans};
 use super::{Setup, mean_coverage, report};
 use crate::files::{folder, read, write_whole};
-use crate::train::{Trained, bar, count, now, show, stop_flag};
+use crate::train::{KLT_PICTURES, Trained, bar, count, now, show, stop_flag};
 
 /// Memory for cached activations.
 const CACHE_BYTES: usize = 6 << 30;
@@ -175,6 +175,10 @@ fn train_rung(
     let cache = &trained_on.cache;
     let started = now();
     let mut warm = warm;
+    if let (true, Some(stage)) = (plan.from_klt, plan.stages.first()) {
+        let klt = Klt::fit(cache, plan.unit.stride, KLT_PICTURES)?;
+        warm = Some(klt.warm_start(&plan.unit, &stage.train, cache, &setup.device)?);
+    }
     let mut last = None;
     let mut steps = 0;
     for stage in &plan.stages {
