@@ -321,11 +321,12 @@ mod tests {
             belief.age(0.1);
             belief.learn(8_000.0, [9_000.0; BASES.len()], 0.1);
         });
-        let before = belief.rate_exceeded(0.5);
+        let before = belief.rate_exceeded(0.7);
         let mut late = belief.clone();
         late.age(0.4);
         late.learn_late(8_000.0, [400_000.0; BASES.len()]);
-        assert!(late.rate_exceeded(0.5) < before / 10.0);
+        // A stray may explain one frame as well, so not all of the belief moves.
+        assert!(late.rate_exceeded(0.7) < before / 10.0);
         let mut old = belief.clone();
         old.age(20.0);
         let width = |belief: &Belief| belief.rate_exceeded(0.05) / belief.rate_exceeded(0.95);

@@ -163,7 +163,7 @@ mod tests {
         let sent = Time::from_us(9_500_000);
         let waiting = [InFlight { bytes: 900, sent }];
         let (idle, busy) = (prospect(1.0, &[], 1), prospect(1.0, &waiting, 1));
-        assert!(busy.in_time < idle.in_time - 0.3, "{idle:?} {busy:?}");
+        assert!(busy.in_time < idle.in_time - 0.2, "{idle:?} {busy:?}");
     }
 
     #[test]

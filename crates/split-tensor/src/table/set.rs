@@ -344,15 +344,12 @@ impl TableSet {
     /// For tables and a layout that fit together.
     pub(crate) fn build(tables: Vec<FreqTable>, layout: Layout) -> Self {
         let coder = CoderTables::new(&tables);
-        let rows = match &layout {
-            Layout::Contexts(model) => ContextRows::new(&tables, model),
-            _ => None,
-        };
+        let rows = rows_of(&tables, &layout);
         Self {
             tables: Arc::new(tables),
             layout,
             coder: Arc::new(coder),
-            rows: rows.map(Arc::new),
+            rows,
             path: CoderPath::best(),
         }
     }
@@ -378,8 +375,10 @@ impl TableSet {
                 })
             }
         };
+        let rows = rows_of(&self.tables, &layout);
         Self {
             layout,
+            rows,
             ..self.clone()
         }
     }
@@ -443,4 +442,12 @@ pub(crate) fn intern(tables: &mut Vec<FreqTable>, table: FreqTable) -> Result<u1
 fn log2_lanes(count: u64) -> u8 {
     let code = count.clamp(1, rans::MAX_LANES as u64).ilog2();
     u8::try_from(code).unwrap_or(0)
+}
+
+/// What vectors need to decode a layout with contexts; it follows the channels of the layout.
+fn rows_of(tables: &[FreqTable], layout: &Layout) -> Option<Arc<ContextRows>> {
+    match layout {
+        Layout::Contexts(model) => ContextRows::new(tables, model).map(Arc::new),
+        Layout::Shared | Layout::Channels(_) => None,
+    }
 }
