@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::cache::{ActivationCache, floats};
 use crate::error::{ConfigError, StateError};
 use crate::rate::RateModel;
-use crate::state::{ModuleState, load_state, parameter_count};
+use crate::state::{ModuleState, load_state, parameter_count, usize_to_f32};
 use crate::store::{Archive, ArchiveError};
 use crate::train::Training;
 use crate::unit::{ActivationShape, Unit, UnitConfig, UnitDecoder, UnitEncoder};
@@ -348,6 +348,21 @@ fn choose_tables(rate: &RateModel, symbols: &[Symbols]) -> Result<TableSet, Tabl
     } else {
         rate.export(symbols)
     }
+}
+
+/// Mean bits of a picture under the tables that an export would choose now, from up to `limit`
+/// pictures of the cache; nothing where their latents can't be coded.
+pub(crate) fn coded_bits(
+    config: &UnitConfig,
+    unit: &Unit,
+    rate: &RateModel,
+    (cache, limit): (&ActivationCache, usize),
+    device: &Device,
+) -> Option<f64> {
+    let symbols = training_symbols(config, unit, cache, limit, device).ok()?;
+    let tables = choose_tables(rate, &symbols).ok()?;
+    let bits: f64 = symbols.iter().map(|one| tables.code_length_bits(one)).sum();
+    Some(bits / f64::from(usize_to_f32(symbols.len().max(1))))
 }
 
 /// Symbols of the first `limit` pictures of the cache, spread evenly over it.

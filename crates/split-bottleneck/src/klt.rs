@@ -228,6 +228,7 @@ impl Klt {
             unit: weights,
             rate: module_state(&rate),
             lambda,
+            coded_share: 1.0,
         })
     }
 

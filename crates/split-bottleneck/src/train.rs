@@ -18,6 +18,7 @@ use crate::unit::{Unit, UnitConfig};
 
 mod checkpoint;
 mod continuous;
+mod target;
 
 pub use checkpoint::CheckpointError;
 pub use continuous::{ContinuousConfig, ContinuousTraining};
@@ -80,6 +81,8 @@ pub struct WarmStart {
     pub rate: ModuleState,
     /// Price of a kilobit at its end, where dual ascent goes on.
     pub lambda: f64,
+    /// Bits that the coder's tables took at its end for each bit that its rate model estimated.
+    pub coded_share: f64,
 }
 
 /// What one step did.
@@ -91,7 +94,8 @@ pub struct StepReport {
     pub steps: usize,
     /// Distortion of the batch, or the activation's relative error while warming up.
     pub distortion: f64,
-    /// Estimated payload bits of a picture's rounded symbols, running mean.
+    /// Estimated payload bits of a picture's rounded symbols, running mean; for
+    /// [`Objective::TargetBits`] times what the coder's tables took of such an estimate last.
     pub bits: f64,
     /// Price of a kilobit.
     pub lambda: f64,
@@ -144,6 +148,8 @@ pub struct Training {
     step: usize,
     log_lambda: f64,
     mean_bits: f64,
+    /// Coded bits for each estimated one.
+    coded_share: f64,
     order: Vec<usize>,
     order_epoch: Option<usize>,
     device: Device,
@@ -210,6 +216,7 @@ impl Training {
             step: 0,
             log_lambda: lambda.max(1e-9).ln(),
             mean_bits: 0.0,
+            coded_share: warm.map_or(1.0, |warm| warm.coded_share),
             order: Vec::new(),
             order_epoch: None,
             device: device.clone(),
@@ -271,11 +278,12 @@ impl Training {
         self.update(loss);
         self.follow_rate(bits, warming);
         self.step += 1;
+        self.compare_with_coder(cache);
         Ok(StepReport {
             step: self.step,
             steps: self.config.steps,
             distortion: lost,
-            bits: self.mean_bits,
+            bits: self.coded_bits(),
             lambda,
         })
     }
@@ -288,6 +296,7 @@ impl Training {
             unit: module_state(&self.unit.valid()),
             rate: module_state(&self.rate.valid()),
             lambda: self.lambda(),
+            coded_share: self.coded_share,
         }
     }
 
@@ -346,27 +355,6 @@ impl Training {
         self.rate = self
             .rate_optimizer
             .step(rate_rate, self.rate.clone(), rate_grads);
-    }
-
-    /// Keeps the running mean of the rate and, for a target, raises the price while a picture
-    /// takes more bits than asked for and lowers it otherwise. The rate here is that of rounded
-    /// symbols: the noisy one, which the gradient needs, lies far above it where most are zero.
-    fn follow_rate(&mut self, bits: f64, warming: bool) {
-        self.mean_bits = if self.step == 0 {
-            bits
-        } else {
-            0.95 * self.mean_bits + 0.05 * bits
-        };
-        if let Objective::TargetBits { bits: target, .. } = self.config.objective
-            && !warming
-        {
-            let excess = (self.mean_bits / target).max(1e-6).ln();
-            // The unit follows less and less as its learning rate falls, and so does the price, but
-            // not down to nothing: what is left to correct late is small and slow.
-            let gain = 0.06 * cosine(self.step, self.config.steps).max(0.25);
-            let move_by = (gain * excess).clamp(-0.03, 0.03);
-            self.log_lambda = (self.log_lambda + move_by).clamp(LOG_LAMBDA_MIN, LOG_LAMBDA_MAX);
-        }
     }
 }
 

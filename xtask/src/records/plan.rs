@@ -298,8 +298,7 @@ fn candidates(documents: &[RaDocument], request: &Request) -> Vec<Candidate> {
 /// nothing that the runtime offers. Coded activations without `device_macs` have no time.
 pub(crate) fn candidate(document: &RaDocument, row: &Row, request: &Request) -> Option<Candidate> {
     let backbone = &document.backbone;
-    let picture = PICTURE_KINDS.contains(&row.kind.as_str())
-        || ["unsplit", "webp-lossless"].contains(&row.kind.as_str());
+    let picture = row.kind == "unsplit" || PICTURE_KINDS.contains(&row.kind.as_str());
     let mode = match row.kind.as_str() {
         "raw" => return None,
         "device-only" => Mode::DeviceOnly,

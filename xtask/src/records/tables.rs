@@ -6,7 +6,7 @@ use crate::table::Table;
 use crate::{BdRate, Curve, CurveError, Point, RaDocument, Row, TradeOff, bd_rate, pareto_ranks};
 
 /// Kinds that send the picture itself; they stand beside ours as columns and curves.
-pub(crate) const PICTURE_KINDS: [&str; 3] = ["webp", "jpeg", "png"];
+pub(crate) const PICTURE_KINDS: [&str; 4] = ["webp", "jpeg", "webp-lossless", "png"];
 
 /// Those of them with a rate to choose: a lossless file is one point, no curve.
 const LOSSY_KINDS: [&str; 2] = ["webp", "jpeg"];
@@ -15,7 +15,7 @@ const LOSSY_KINDS: [&str; 2] = ["webp", "jpeg"];
 const SINGLE_KINDS: [&str; 3] = ["unsplit", "device-only", "raw"];
 
 /// Rows of coded activations in the short table; with unsplit and device-only it stays near a dozen.
-const SHORT_ROWS: usize = 9;
+const SHORT_ROWS: usize = 12;
 
 /// Losses against the unsplit network at which bytes are compared, points.
 pub(crate) const LOSSES: [f64; 5] = [1.0, 3.0, 5.0, 6.4, 10.0];
@@ -205,11 +205,16 @@ fn bd_lines(document: &RaDocument) -> String {
                     accuracy(document, bd.value_min),
                     accuracy(document, bd.value_max),
                 ),
-                Err(error @ CurveError::TooFew { .. }) => format!("{rival}: {error}"),
+                Err(error @ CurveError::TooFew { .. }) => error.to_string(),
                 Err(error) => format!("{error} with {rival}"),
             })
             .collect();
-        let _ = writeln!(out, "- BD-rate of {name}: {}.", against.join(", "));
+        // A curve that is too short is so against every rival.
+        let against = match against.split_first() {
+            Some((first, rest)) if rest.iter().all(|other| other == first) => first.clone(),
+            _ => against.join(", "),
+        };
+        let _ = writeln!(out, "- BD-rate of {name}: {against}.");
     }
     out
 }
@@ -243,7 +248,6 @@ pub(crate) fn bd_table(document: &RaDocument) -> Table {
         .flat_map(|(name, against)| {
             against
                 .iter()
-                .filter(|(rival, _)| LOSSY_KINDS.iter().any(|kind| is_of(rival, kind)))
                 .map(|(rival, found)| line(name, rival, found))
         })
         .collect();
@@ -268,6 +272,7 @@ fn differences(document: &RaDocument) -> Vec<(String, Vec<Difference>)> {
     let of = |points: &[Point]| -> Vec<Difference> {
         rivals
             .iter()
+            .filter(|(rival, _)| LOSSY_KINDS.iter().any(|kind| is_of(rival, kind)))
             .map(|(rival, theirs)| {
                 let found = bd_rate(points, theirs, document.backbone.points());
                 (rival.clone(), found)

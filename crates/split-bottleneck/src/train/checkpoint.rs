@@ -10,7 +10,7 @@ use crate::state::{load_state, module_ids, with_ids};
 use crate::store::{Archive, ArchiveError};
 use crate::unit::UnitConfig;
 
-const SCHEMA: &str = "split-checkpoint/1";
+const SCHEMA: &str = "split-checkpoint/2";
 
 /// Why a checkpoint cannot be read or used.
 #[derive(Debug, Error)]
@@ -46,6 +46,7 @@ struct Manifest {
     step: usize,
     log_lambda: f64,
     mean_bits: f64,
+    coded_share: f64,
     unit_ids: BTreeMap<String, u64>,
     rate_ids: BTreeMap<String, u64>,
 }
@@ -63,6 +64,7 @@ impl Training {
             step: self.step,
             log_lambda: self.log_lambda,
             mean_bits: self.mean_bits,
+            coded_share: self.coded_share,
             unit_ids: module_ids(&self.unit),
             rate_ids: module_ids(&self.rate),
         };
@@ -92,6 +94,7 @@ impl Training {
             unit: archive.state("unit"),
             rate: archive.state("rate"),
             lambda: manifest.log_lambda.exp(),
+            coded_share: manifest.coded_share,
         })
     }
 
@@ -134,6 +137,7 @@ impl Training {
         training.step = manifest.step;
         training.log_lambda = manifest.log_lambda;
         training.mean_bits = manifest.mean_bits;
+        training.coded_share = manifest.coded_share;
         Ok(training)
     }
 }
