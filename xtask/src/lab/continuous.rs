@@ -46,7 +46,12 @@ pub(crate) fn train(
     let latent = args
         .latent_channels
         .unwrap_or((3 * shape.channels).div_ceil(4));
-    let unit = UnitConfig::conv(shape, latent, args.stride, args.step.unwrap_or(0.5));
+    let unit = UnitConfig::conv(
+        shape,
+        latent,
+        args.stride,
+        args.step.first().copied().unwrap_or(0.5),
+    );
     let first = trained.iter().find(|one| one.rung.config == unit);
     let config = ContinuousConfig {
         steps: args.steps,

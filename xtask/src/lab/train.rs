@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -161,9 +161,10 @@ pub(crate) struct TrainArgs {
     /// Spatial stride of the unit.
     #[arg(long, default_value_t = 2)]
     pub(crate) stride: usize,
-    /// Quantizer step [default: 0.25 for the paper's layout, 0.5 for the other].
-    #[arg(long)]
-    pub(crate) step: Option<f32>,
+    /// Quantizer step, one for all layouts or one for each of `--units` [default: 0.25 for the
+    /// paper's layout, 0.5 for the others].
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) step: Vec<f32>,
     /// Optimizer steps of the first rung of a layout.
     #[arg(long, default_value_t = 600)]
     pub(crate) steps: usize,
@@ -229,6 +230,12 @@ pub(crate) struct Trained {
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let started = now();
+    ensure!(
+        args.step.len() < 2 || args.step.len() == args.units.len(),
+        "--step names {} steps for {} layouts; give one for all, or one for each of --units",
+        args.step.len(),
+        args.units.len()
+    );
     let out = folder(&args.out)?;
     check_folder(args, &out)?;
     let setup = args.setup.open()?;
@@ -360,10 +367,11 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
             .collect()
     };
     let mut plans = Vec::new();
-    for kind in &args.units {
+    for (place, kind) in args.units.iter().enumerate() {
         let loss = args.loss.unwrap_or(kind.default_loss());
         let record_kind = kind.record_kind(loss);
-        let unit = kind.unit(shape, args.latent_channels, args.stride, args.step);
+        let step = args.step.get(place).or(args.step.first()).copied();
+        let unit = kind.unit(shape, args.latent_channels, args.stride, step);
         for (index, objective) in objectives.iter().enumerate() {
             let first = index == 0;
             plans.push(Plan {
