@@ -5,13 +5,13 @@ use burn::module::Module;
 use split_backbone::Part;
 use split_bottleneck::{
     ActivationCache, Bank, ClassifierDistortion, ContinuousConfig, ContinuousTraining, Pictures,
-    Rung, UnitConfig, evaluate,
+    Rung, evaluate,
 };
 
 use crate::record::Document;
 use crate::report::{base_row, measured, rung_row, test_cache};
 use crate::setup::Setup;
-use crate::train::{TABLE_PICTURES, TrainArgs, Trained, bar, count, now};
+use crate::train::{TABLE_PICTURES, TrainArgs, Trained, UnitKind, bar, count, now};
 
 /// Rungs of the ladder; each costs its tables only.
 const LADDER: usize = 12;
@@ -43,15 +43,9 @@ pub(crate) fn train(
     let started = now();
     let device = setup.device.clone().autodiff();
     let shape = cache.shape();
-    let latent = args
-        .latent_channels
-        .unwrap_or((3 * shape.channels).div_ceil(4));
-    let unit = UnitConfig::conv(
-        shape,
-        latent,
-        args.stride,
-        args.step.first().copied().unwrap_or(0.5),
-    );
+    let place = args.units.iter().position(|kind| *kind == UnitKind::Conv);
+    let step = args.step_at(place.unwrap_or(0));
+    let unit = UnitKind::Conv.unit(shape, args.latent_channels, args.stride, step);
     let first = trained.iter().find(|one| one.rung.config == unit);
     let config = ContinuousConfig {
         steps: args.steps,

@@ -209,6 +209,23 @@ pub(crate) struct TrainArgs {
     pub(crate) record: Option<PathBuf>,
 }
 
+impl TrainArgs {
+    fn check(&self) -> Result<()> {
+        ensure!(
+            self.step.len() < 2 || self.step.len() == self.units.len(),
+            "--step names {} steps for {} layouts; give one for all, or one for each of --units",
+            self.step.len(),
+            self.units.len()
+        );
+        Ok(())
+    }
+
+    /// The step that was asked for, for the layout in this place of `--units`.
+    pub(crate) fn step_at(&self, place: usize) -> Option<f32> {
+        self.step.get(place).or(self.step.first()).copied()
+    }
+}
+
 /// One rung to train.
 struct Plan {
     loss: Loss,
@@ -230,12 +247,7 @@ pub(crate) struct Trained {
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let started = now();
-    ensure!(
-        args.step.len() < 2 || args.step.len() == args.units.len(),
-        "--step names {} steps for {} layouts; give one for all, or one for each of --units",
-        args.step.len(),
-        args.units.len()
-    );
+    args.check()?;
     let out = folder(&args.out)?;
     check_folder(args, &out)?;
     let setup = args.setup.open()?;
@@ -246,22 +258,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     );
     let cache = setup.cache(&pictures, !args.no_flips, |n| bar.inc(count(n)))?;
     bar.finish_and_clear();
-    let stop = stop_flag()?;
-    let mut trained = Vec::new();
-    let mut warm: Option<WarmStart> = None;
-    for plan in plans(args, cache.shape()) {
-        if plan.first {
-            warm = None;
-        }
-        if plan.from_klt {
-            let klt = Klt::fit(&cache, plan.unit.stride, KLT_PICTURES)?;
-            warm = Some(klt.warm_start(&plan.unit, &plan.train, &cache, &setup.device)?);
-        }
-        let file = out.join(format!("{}.checkpoint", plan.name));
-        let (rung, weights) = train_rung(&setup, args, &plan, warm.as_ref(), &cache, &file, &stop)?;
-        warm = Some(weights);
-        trained.push(rung);
-    }
+    let trained = train_rungs(&setup, args, &cache, &out)?;
     let rungs = trained.iter().map(|one| one.rung.clone()).collect();
     let mut bank = Bank::new(setup.note.clone(), rungs)?;
     write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
@@ -304,6 +301,32 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         started.elapsed().as_secs_f64()
     );
     Ok(())
+}
+
+/// All rungs of all layouts, each from its neighbour.
+fn train_rungs(
+    setup: &Setup,
+    args: &TrainArgs,
+    cache: &ActivationCache,
+    out: &Path,
+) -> Result<Vec<Trained>> {
+    let stop = stop_flag()?;
+    let mut trained = Vec::new();
+    let mut warm: Option<WarmStart> = None;
+    for plan in plans(args, cache.shape()) {
+        if plan.first {
+            warm = None;
+        }
+        if plan.from_klt {
+            let klt = Klt::fit(cache, plan.unit.stride, KLT_PICTURES)?;
+            warm = Some(klt.warm_start(&plan.unit, &plan.train, cache, &setup.device)?);
+        }
+        let file = out.join(format!("{}.checkpoint", plan.name));
+        let (rung, weights) = train_rung(setup, args, &plan, warm.as_ref(), cache, &file, &stop)?;
+        warm = Some(weights);
+        trained.push(rung);
+    }
+    Ok(trained)
 }
 
 /// Refuses to mix two runs in one folder.
@@ -370,8 +393,12 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
     for (place, kind) in args.units.iter().enumerate() {
         let loss = args.loss.unwrap_or(kind.default_loss());
         let record_kind = kind.record_kind(loss);
-        let step = args.step.get(place).or(args.step.first()).copied();
-        let unit = kind.unit(shape, args.latent_channels, args.stride, step);
+        let unit = kind.unit(
+            shape,
+            args.latent_channels,
+            args.stride,
+            args.step_at(place),
+        );
         for (index, objective) in objectives.iter().enumerate() {
             let first = index == 0;
             plans.push(Plan {
