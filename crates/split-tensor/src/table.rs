@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 mod fit;
+pub(crate) mod mixing;
 mod normalise;
 pub(crate) mod own;
 mod serial;
