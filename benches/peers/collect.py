@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 
 
+COMMAND = "benches/peers/run.sh"
+
+
 def read(path):
     """Symbols of each message, shares of each symbol, entropy, ideal bytes."""
     data = path.read_bytes()
@@ -70,6 +73,8 @@ def main():
     program, folder, own, out, rounds, *commits = sys.argv[1:]
     own = [json.loads(line) for line in Path(own).read_text().splitlines()]
     versions = dict(commit.split("=", 1) for commit in commits)
+    # Ours of the same minutes stand beside those of others.
+    ours = [{**line, "command": COMMAND} for line in own]
     lines = []
     for path in sorted(Path(folder).glob("*.messages")):
         messages, shares, entropy, ideal = read(path)
@@ -91,7 +96,7 @@ def main():
                 rate = symbols * len(messages) / float(spent) * 1e3
                 lines.append({
                     **base,
-                    "command": "benches/peers/run.sh",
+                    "command": COMMAND,
                     "versions": {**base["versions"], **versions},
                     "coder": coder,
                     "path": way,
@@ -102,7 +107,7 @@ def main():
                     "bytes": round(float(size), 3),
                 })
     with open(out, "a") as file:
-        for line in lines:
+        for line in ours + lines:
             file.write(json.dumps(line, sort_keys=True, separators=(",", ":")) + "\n")
     for line in lines:
         over = line["bytes"] - line["ideal_bytes"]

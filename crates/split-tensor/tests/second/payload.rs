@@ -157,8 +157,8 @@ impl Table {
             frequencies.push(bytes.number()?);
         }
         let sum: u64 = frequencies.iter().sum();
-        if count == 0 || sum >= 4096 {
-            return Err("no slot is left for the escape");
+        if sum == 0 || sum >= 4096 {
+            return Err("no slot is left for the escape, or all are");
         }
         Ok(Self { min, frequencies })
     }
