@@ -34,15 +34,16 @@ fn wave(shape: LatentShape, seed: usize) -> Symbols {
     Symbols::new(shape, values).expect("values fit")
 }
 
-/// A table for each channel, then contexts.
-pub(crate) fn single_codecs() -> &'static [Codec; 2] {
-    static CODECS: OnceLock<[Codec; 2]> = OnceLock::new();
+/// A table for each channel, then contexts, then mixed predictions.
+pub(crate) fn single_codecs() -> &'static [Codec; 3] {
+    static CODECS: OnceLock<[Codec; 3]> = OnceLock::new();
     CODECS.get_or_init(|| {
         let shape = shape(3, 5, 6);
         let samples: Vec<Symbols> = (0..40).map(|seed| wave(shape, seed)).collect();
-        [false, true].map(|contexts| {
+        [(false, false), (true, false), (true, true)].map(|(contexts, mixing)| {
             let config = FitConfig {
                 contexts,
+                mixing,
                 ..FitConfig::default()
             };
             let set = TableSet::fit(&samples, &config).expect("samples of one shape");
@@ -291,7 +292,7 @@ pub(crate) fn round_trip(bytes: &[u8]) {
     let [choice, at, bit, rest @ ..] = bytes else {
         return;
     };
-    let codec = &single_codecs()[usize::from(choice % 2)];
+    let codec = &single_codecs()[usize::from(choice % 3)];
     let shape = codec.shape();
     // Small symbols for the most part, now and then a large one.
     let value = |index: usize| {

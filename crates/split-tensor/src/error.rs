@@ -215,7 +215,9 @@ pub enum TableError {
     #[error("all weights are zero")]
     NoWeight,
     /// The frequencies leave no slot for the escape or lie outside 0..=4095.
-    #[error("listed frequencies sum to {found}; the escape needs a slot, so at most {allowed}")]
+    #[error(
+        "listed frequencies sum to {found}; they and the escape need a slot each, so 1 to {allowed}"
+    )]
     BadTotal {
         /// The sum found.
         found: u32,

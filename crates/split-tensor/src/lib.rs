@@ -15,6 +15,7 @@
 //! | several tensors at once, a link that stops early or loses packets, a file | [`BundleCodec`] with a [`TensorPlan`] for each tensor; [`Gathering`] and [`FileReader`] on the other side |
 //! | symbols, and a frame of your own | [`TableSet`]; [`TableSet::encode_adapting`] where the tables may not fit |
 //! | training symbols | [`TableSet::fit`], which measures what neighbours are worth; [`FrequencyCount`] for plain counts |
+//! | time to spare and bytes to save | [`FitConfig::mixing`]: predictions that learn as they go, 9 to 16 % smaller than contexts on raw activations and 7 to 10 % on trained latents, at about 7 million symbols a second |
 //! | a stream of bytes | [`FrameReader`], in chunks of any size, with or without a copy |
 //! | an activation and no training | [`Quantizer::fit_clipped`] or [`Quantizer::affine`] over a [`ValueRange`] |
 //! | the coder of the paper to compare with | [`Huffman`] |

@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 mod fit;
+pub(crate) mod mixing;
 mod normalise;
 pub(crate) mod own;
 mod serial;
@@ -70,13 +71,14 @@ impl FreqTable {
     /// A table from ready frequencies; the escape gets what they leave of 2^12.
     ///
     /// # Errors
-    /// [`TableError`] for an empty or too large alphabet and where no slot is left.
+    /// [`TableError`] for an empty or too large alphabet, where no slot is left, and where all
+    /// are left: an escape alone would say nothing, and its frequency fits no entry.
     pub fn from_frequencies(min: i32, frequencies: &[u16]) -> Result<Self, TableError> {
         check_alphabet(min, frequencies.len())?;
         let found: u32 = frequencies.iter().map(|&f| u32::from(f)).sum();
         let allowed = SCALE - 1;
         let escape = match SCALE.checked_sub(found).map(u16::try_from) {
-            Some(Ok(escape)) if escape >= 1 => escape,
+            Some(Ok(escape)) if escape >= 1 && found >= 1 => escape,
             _ => return Err(TableError::BadTotal { found, allowed }),
         };
         Ok(Self {

@@ -64,7 +64,7 @@ fn coding_with_kept_buffers_allocates_nothing() {
             Latent::new(shape, values).unwrap()
         })
         .collect();
-    for contexts in [false, true] {
+    for (contexts, mixing) in [(false, false), (true, false), (true, true)] {
         let set = if contexts {
             common::smooth_set(shape)
         } else {
@@ -78,6 +78,11 @@ fn coding_with_kept_buffers_allocates_nothing() {
             .unwrap()
         };
         assert_eq!(set.contexts() > 0, contexts);
+        let set = if mixing {
+            set.with_mixing(&samples).unwrap()
+        } else {
+            set
+        };
         let codec = Codec::new(Quantizer::uniform(0.5).unwrap(), set, shape, 1, 2).unwrap();
         for lanes in [1, 8, 64] {
             let codec = codec.clone().with_lanes(Lanes::Exactly(lanes));

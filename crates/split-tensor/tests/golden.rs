@@ -9,7 +9,7 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Draws, bundle, bundle_symbols, shape, symbols, tables};
+use common::{Draws, bundle, bundle_symbols, shape, smooth, symbols, tables};
 use split_tensor::{
     BundleCodec, Checksums, Codec, FitConfig, Frame, FrameHeader, FreqTable, Lanes, LatentShape,
     Quantizer, Symbols, TableSet, TensorPlan, ValueRange,
@@ -111,6 +111,26 @@ fn frames_with_contexts_are_pinned() {
         check(&format!("frame-contexts-lanes-{lanes}.bin"), &frame);
         assert_eq!(codec.decode_symbols(&frame).unwrap(), sent);
     }
+}
+
+#[test]
+fn frames_with_mixed_predictions_are_pinned() {
+    let shape = shape(5, 6, 7);
+    let samples: Vec<Symbols> = (0..60).map(|seed| smooth(shape, seed, true)).collect();
+    let config = FitConfig {
+        mixing: true,
+        ..FitConfig::default()
+    };
+    let set = TableSet::fit(&samples, &config).unwrap();
+    assert!(set.mixes());
+    check("tables-mixing.bin", &set.to_bytes());
+    let codec = Codec::new(Quantizer::uniform(1.0).unwrap(), set, shape, 5, 0x0506_0708).unwrap();
+    let mut sent = smooth(shape, 200, true).into_values();
+    sent[40] = -30_000;
+    let sent = Symbols::new(shape, sent).unwrap();
+    let frame = codec.encode_symbols(&sent).unwrap();
+    check("frame-mixing.bin", &frame);
+    assert_eq!(codec.decode_symbols(&frame).unwrap(), sent);
 }
 
 #[test]

@@ -29,7 +29,8 @@ fn files_of(folder: &Path) -> Vec<Vec<u8>> {
 
 /// Valid bytes for each law, made by the crate itself.
 fn seeds(law: &str) -> Vec<Vec<u8>> {
-    let [channels, contexts] = laws::single_codecs();
+    let [channels, contexts, mixing] = laws::single_codecs();
+    assert!(mixing.tables().mixes());
     assert!(channels.tables().contexts() == 0 && contexts.tables().contexts() > 0);
     let sent = |seed: usize| laws::bundle_symbols(seed)[0].clone();
     let codec = laws::bundle_codec();
@@ -50,6 +51,7 @@ fn seeds(law: &str) -> Vec<Vec<u8>> {
                 codec.encode_symbol_packets(&both[0], 3).unwrap().concat(),
             ]
             .concat(),
+            mixing.encode_symbols(&sent(4)).unwrap(),
         ],
         "bundle" => [Checksums::None, Checksums::Frame, Checksums::Segment]
             .map(|checksums| codec.clone().with_checksums(checksums))
@@ -68,6 +70,7 @@ fn seeds(law: &str) -> Vec<Vec<u8>> {
             channels.tables().to_bytes(),
             contexts.tables().to_bytes(),
             codec.tensors()[1].tables().to_bytes(),
+            mixing.tables().to_bytes(),
         ],
         "quantizer" => {
             let range = ValueRange::new(-1.0, 2.0).unwrap();
@@ -83,6 +86,7 @@ fn seeds(law: &str) -> Vec<Vec<u8>> {
             vec![0, 5, 1, 1, 2, 1, 1, 3],
             vec![129, 9, 0, 251, 1, 1, 1, 255, 0, 0, 2],
             vec![13, 40, 7],
+            vec![2, 9, 3, 1, 0, 252, 0, 6, 1, 255],
         ],
     }
 }

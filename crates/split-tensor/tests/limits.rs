@@ -244,6 +244,15 @@ fn table_sets_refuse_what_their_writer_never_writes() {
         TableSet::from_bytes(&[1, 0, 0, 2, 0x80, 0x10, 0x80, 0x10]),
         Err(TableError::BadTotal { found: 4096, .. })
     ));
+    // An escape that takes all slots: its frequency would not fit the entries of a coder.
+    assert!(matches!(
+        split_tensor::FreqTable::from_frequencies(0, &[0]),
+        Err(TableError::BadTotal { found: 0, .. })
+    ));
+    assert!(matches!(
+        TableSet::from_bytes(&[1, 0, 0, 1, 0]),
+        Err(TableError::BadTotal { found: 0, .. })
+    ));
     // A table that no channel uses, the same table twice, bytes left over.
     assert!(TableSet::from_bytes(&[1, 1, 1, 2, 0, 0, 1, 1, 0, 1, 2]).is_err());
     assert!(TableSet::from_bytes(&[1, 1, 2, 2, 0, 1, 0, 1, 1, 0, 1, 1]).is_err());

@@ -309,6 +309,51 @@ fn ending_a_payload_costs_less_than_two_bytes_a_lane() {
     }
 }
 
+/// The bars that the payloads of the default lanes have to stay below, at about one bit a symbol.
+#[test]
+fn default_lanes_stay_within_the_bytes_allowed_beyond_the_ideal() {
+    let training = shape(1, 512, 512);
+    let mut count = split_tensor::FrequencyCount::new(1).unwrap();
+    count.add(&symbols(training, 3, 250)).unwrap();
+    let set = TableSet::shared(count.shared_table().unwrap());
+    for (length, allowed) in [(256, 7.0), (1024, 16.0), (4096, 26.0), (16384, 0.0)] {
+        let shape = shape(1, 1, length);
+        let (mut real, mut ideal) = (0.0, 0.0);
+        let messages = 200;
+        for seed in 0..messages {
+            let symbols = symbols(shape, 9000 + seed, 250);
+            let mut payload = Vec::new();
+            set.encode_into(&symbols, &mut payload).unwrap();
+            real += (payload.len() - 1) as f64;
+            ideal += set.code_length_bits(&symbols) / 8.0;
+        }
+        let over = (real - ideal) / messages as f64;
+        // From 16,384 symbols on it is a share of the payload.
+        let share = ideal / messages as f64 * 0.002;
+        let allowed = if length < 16384 { allowed } else { share };
+        println!("{length}: {over:.2} of {allowed:.2} bytes");
+        assert!(over <= allowed, "{over} bytes over at {length} symbols");
+    }
+}
+
+/// What a table costs beyond the source that it was made for, at one bit a symbol.
+#[test]
+fn a_table_costs_less_than_a_thousandth_of_its_source() {
+    let ratio = 0.25f64;
+    let weights: Vec<f64> = (-15i32..=15).map(|k| ratio.powi(k.abs())).collect();
+    let total: f64 = weights.iter().sum();
+    let table = FreqTable::from_weights(-15, &weights, total * 1e-5).unwrap();
+    let entropy: f64 = weights.iter().map(|w| w / total * (total / w).log2()).sum();
+    let pairs = (-15..).zip(&weights);
+    let spent: f64 = pairs
+        .map(|(k, w)| w / total * table.code_length_bits(k))
+        .sum();
+    assert!(
+        (spent / entropy - 1.0).abs() < 1e-3,
+        "{spent} against {entropy} bits"
+    );
+}
+
 #[test]
 fn payload_stays_within_one_per_cent_of_the_ideal_and_the_flush() {
     for seed in 0..20 {

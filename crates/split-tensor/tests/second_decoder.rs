@@ -17,9 +17,10 @@ use std::path::PathBuf;
 use common::{bundle, bundle_symbols, shape, smooth, smooth_set, symbols, tables, with_fill};
 use proptest::prelude::*;
 use second::frames::{self, Plan};
-use second::payload::{self, Set};
+use second::payload::Set;
 use split_tensor::{
     BundleCodec, Checksums, Codec, Lanes, Latent, LatentShape, Quantizer, Symbols, TableSet,
+    TensorPlan,
 };
 
 fn golden(name: &str) -> Vec<u8> {
@@ -61,6 +62,11 @@ fn golden_frames_of_one_latent_are_read_from_the_page_alone() {
         assert_eq!((bank, rung, found[100]), (0x0102_0304, 9, 5000));
         check_page("`frame-contexts-lanes-N.bin`", &[found]);
     }
+    let set_that_mixes = Set::parse(&golden("tables-mixing.bin")).unwrap();
+    let frame = golden("frame-mixing.bin");
+    let (bank, rung, found) = frames::single(&frame, &set_that_mixes, [5, 6, 7]).unwrap();
+    assert_eq!((bank, rung, found[40]), (0x0506_0708, 5, -30_000));
+    check_page("`frame-mixing.bin`", &[found]);
     // Its tables are its own; those of another set do not matter.
     let frame = golden("frame-own-tables.bin");
     let (.., found) = frames::single(&frame, &set, [4, 24, 24]).unwrap();
@@ -134,7 +140,7 @@ fn check_payload(set: &TableSet, sent: &Symbols, lanes: u32) {
     let shape = sides(sent.shape());
     let decode = |payload: &[u8]| {
         let (descriptor, body) = payload.split_first().unwrap();
-        payload::decode(&second.tables, &second.order, shape, *descriptor, body)
+        second.decode(shape, *descriptor, body)
     };
     assert_eq!(decode(&payload).unwrap(), plain(sent));
     // Damage is judged alike, and what both accept is the same.
@@ -147,6 +153,31 @@ fn check_payload(set: &TableSet, sent: &Symbols, lanes: u32) {
             decode(&damaged).ok(),
             "{ours:?}"
         );
+    }
+}
+
+/// A set that mixes, whether that pays or not.
+fn mixing_set(shape: LatentShape) -> TableSet {
+    let samples: Vec<Symbols> = (0..12).map(|seed| smooth(shape, seed, true)).collect();
+    tables(shape, 1, 500).with_mixing(&samples).unwrap()
+}
+
+/// Segments of a set that mixes refer to fewer channels than the set.
+#[test]
+fn both_decoders_agree_on_segments_that_mix() {
+    let shape = shape(6, 7, 5);
+    let plan = TensorPlan::new(Quantizer::uniform(1.0).unwrap(), mixing_set(shape), shape);
+    let plan = plan.and_then(|plan| plan.with_order(vec![3, 0, 5, 1, 2, 4]));
+    let plan = plan
+        .and_then(|plan| plan.with_segments(&[2, 3, 1]))
+        .unwrap();
+    let codec = BundleCodec::new(vec![plan], 1, 2).unwrap();
+    let plans = second_plans(&codec);
+    for seed in 0..20 {
+        let sent = [smooth(shape, seed, true)];
+        let frame = codec.encode_symbols(&sent).unwrap();
+        let (found, _) = frames::bundle(&frame, &plans, false).unwrap();
+        assert_eq!(found[0], plain(&sent[0]));
     }
 }
 
@@ -168,6 +199,7 @@ proptest! {
         for (set, sent) in [
             (tables(shape, seed, lively), symbols(shape, seed ^ 1, lively)),
             (smooth_set(shape), smooth(shape, seed, false)),
+            (mixing_set(shape), smooth(shape, seed, true)),
         ] {
             let mut values = sent.into_values();
             for (at, stray) in &strays {

@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use split_backbone::{Part, Pictures};
 use split_bottleneck::{Bank, evaluate};
+use split_tensor::Symbols;
 
 use crate::files::{append_line, folder, read, write_whole};
 use crate::record::{Machine, command_line, date, git_state, machine, versions};
@@ -75,6 +76,9 @@ pub(crate) struct EncodeArgs {
     /// Folder for the frames (`picture-000000.frame`, ...).
     #[arg(long)]
     out: PathBuf,
+    /// Write the symbols of all pictures here, as `cargo xtask bench codec --file` reads them.
+    #[arg(long)]
+    symbols: Option<PathBuf>,
 }
 
 /// Options of `decode`.
@@ -188,8 +192,13 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
     let out = folder(&args.out)?;
     let indices: Vec<usize> = (0..cache.len()).collect();
     let mut total = 0;
+    let mut symbols = Vec::new();
     for chunk in indices.chunks(crate::setup::BATCH) {
-        let frames = codec.encode(cache.batch(chunk, &setup.device).activation)?;
+        let activation = cache.batch(chunk, &setup.device).activation;
+        if args.symbols.is_some() {
+            symbols.extend(codec.symbols(activation.clone())?);
+        }
+        let frames = codec.encode(activation)?;
         for (frame, index) in frames.iter().zip(chunk) {
             write_whole(&out.join(format!("picture-{index:06}.frame")), frame)?;
             total += frame.len();
@@ -200,7 +209,28 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
         indices.len(),
         out.display()
     );
+    if let Some(path) = &args.symbols {
+        write_whole(path, &symbol_file(&symbols)?)?;
+        println!("their symbols, in {}", path.display());
+    }
     Ok(())
+}
+
+/// Latents, channels, height, width as 32-bit numbers, then all symbols as 16-bit numbers, lowest
+/// byte first.
+fn symbol_file(symbols: &[Symbols]) -> Result<Vec<u8>> {
+    let first = symbols.first().context("no pictures, so no symbols")?;
+    let shape = first.shape();
+    let sides = [shape.channels(), shape.height(), shape.width()];
+    let mut bytes = Vec::new();
+    for number in [symbols.len()].iter().chain(&sides) {
+        bytes.extend(u32::try_from(*number)?.to_le_bytes());
+    }
+    for &symbol in symbols.iter().flat_map(Symbols::values) {
+        let symbol = i16::try_from(symbol).context("a symbol needs more than 16 bits")?;
+        bytes.extend(symbol.to_le_bytes());
+    }
+    Ok(bytes)
 }
 
 pub(crate) fn decode(args: &DecodeArgs) -> Result<()> {

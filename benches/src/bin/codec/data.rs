@@ -1,5 +1,7 @@
 //! Messages of independent symbols.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 /// Symbols per round at least, so that no branch predictor learns one message.
@@ -82,6 +84,31 @@ impl Source {
             ideal_bits,
             data,
         })
+    }
+
+    /// Keeps the messages for other programs: three 32-bit numbers (messages, symbols of each,
+    /// bytes in use), a 64-bit float for each byte in use (its probability), the entropy and the
+    /// ideal bytes of a message as such floats, then the messages, a byte a symbol. All lowest
+    /// byte first.
+    pub(crate) fn save(&self, folder: &Path) -> Result<()> {
+        let mut shares = vec![0.0; 2 * self.limit.unsigned_abs() as usize + 1];
+        for (symbol, probability) in (-self.limit..).zip(&self.probabilities) {
+            shares[((symbol << 1) ^ (symbol >> 31)) as usize] += probability;
+        }
+        let mut bytes = Vec::new();
+        for number in [self.messages.len(), self.symbols, shares.len()] {
+            bytes.extend(u32::try_from(number)?.to_le_bytes());
+        }
+        let ideal_bytes = self.ideal_bits / 8.0 / self.messages.len() as f64;
+        for share in shares.iter().chain([&self.entropy, &ideal_bytes]) {
+            bytes.extend(share.to_le_bytes());
+        }
+        bytes.extend(self.zigzag().concat());
+        std::fs::create_dir_all(folder)?;
+        let name = self.data.replace([' ', '/'], "-");
+        let name = format!("{name}-{:.2}-{}.messages", self.entropy, self.symbols);
+        std::fs::write(folder.join(name), bytes)?;
+        Ok(())
     }
 
     /// Messages as bytes: 0, -1, 1, -2 become 0, 1, 2, 3.

@@ -60,6 +60,10 @@ struct Options {
     /// Leave the peers out, but for constriction
     #[arg(long)]
     own: bool,
+    /// Folder in which the messages are kept for coders outside of this process, as
+    /// benches/peers/README.md describes
+    #[arg(long)]
+    save: Option<PathBuf>,
     /// Seed of the messages
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -114,6 +118,9 @@ fn main() -> Result<()> {
     }
     let mut rows = Vec::new();
     let mut run = |source: &Source, own: Vec<Box<dyn Coder>>, peers: bool| -> Result<()> {
+        if let Some(folder) = options.save.as_ref().filter(|_| peers) {
+            source.save(folder)?;
+        }
         let mut coders = peers::base(source)?;
         coders.extend(own);
         if peers && !options.own {

@@ -77,7 +77,9 @@ impl Rans {
 impl Coder for Rans {
     fn label(&self) -> Label {
         Label {
-            coder: if self.set.contexts() > 0 {
+            coder: if self.set.mixes() {
+                "split-mix"
+            } else if self.set.contexts() > 0 {
                 "split-rans-ctx"
             } else {
                 "split-rans"
@@ -85,7 +87,11 @@ impl Coder for Rans {
             .to_owned(),
             path: self.set.path().name(),
             lanes: self.lanes,
-            contexts: self.set.contexts(),
+            contexts: if self.set.mixes() {
+                0
+            } else {
+                self.set.contexts()
+            },
         }
     }
 
@@ -240,13 +246,26 @@ fn fitted(source: &Source, train: &[Symbols], test: &[Symbols]) -> Result<Vec<Bo
     let mut count = FrequencyCount::new(shape.channels())?;
     train.iter().try_for_each(|symbols| count.add(symbols))?;
     let mut coders: Vec<Box<dyn Coder>> = Vec::new();
+    let contexts = TableSet::fit(train, &FitConfig::default())?;
+    let mixing = contexts.clone().with_mixing(train)?;
     for set in [
         TableSet::shared(count.shared_table()?),
         count.channel_tables(16.0)?,
-        TableSet::fit(train, &FitConfig::default())?,
+        contexts,
+        mixing.with_path(CoderPath::scalar()),
     ] {
-        for lanes in [1, 4, 16, 32, 64] {
-            for path in CoderPath::all().filter(|path| *path == CoderPath::best() || lanes == 16) {
+        // Mixing has one lane and one path.
+        let lanes: &[usize] = if set.mixes() {
+            &[1]
+        } else {
+            &[1, 4, 16, 32, 64]
+        };
+        for &lanes in lanes {
+            let scalar_only = |path: &CoderPath| !set.mixes() || *path == CoderPath::scalar();
+            for path in CoderPath::all()
+                .filter(|path| set.mixes() || *path == CoderPath::best() || lanes == 16)
+                .filter(scalar_only)
+            {
                 let mut coder = Rans::new(source, set.clone().with_path(path), lanes)?;
                 coder.messages = test.to_vec();
                 coder.shape = shape;

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::contexts::ContextRows;
+use super::mix;
 use super::rans;
 use super::raw;
 use super::slots::{CoderTable, CoderTables, Slots};
@@ -18,6 +19,8 @@ use crate::varint;
 const ESCAPES: u8 = 8;
 /// The descriptor of raw symbols.
 const RAW: u8 = 7;
+/// The descriptor of mixed predictions, for sets that mix.
+const MIXED: u8 = 0;
 
 /// Symbols looked at in one go; a multiple of every lane count.
 const PIECE: usize = 2048;
@@ -32,6 +35,8 @@ pub struct Scratch {
     /// Coder entry of each symbol in coding order, where they are needed in one piece.
     codes: Vec<u32>,
     tail: Vec<u8>,
+    /// What mixed predictions learn on the way.
+    state: Vec<i32>,
     pub(crate) payload: Vec<u8>,
     pub(crate) symbols: Vec<i32>,
 }
@@ -54,6 +59,12 @@ pub(crate) fn encode(
     out: &mut Vec<u8>,
 ) {
     let begin = out.len();
+    if let Some(model) = set.mix() {
+        out.push(MIXED);
+        mix::encode(model, shape, symbols, &mut scratch.state, out);
+        write_raw_if_shorter(symbols, begin, out);
+        return;
+    }
     let Scratch {
         buffers,
         codes,
@@ -209,6 +220,12 @@ pub(crate) fn decode(
     values.resize(shape.len(), 0);
     if descriptor == RAW {
         return raw::read(rest, values);
+    }
+    if let Some(model) = set.mix() {
+        return match descriptor {
+            MIXED => mix::decode(model, shape, rest, values),
+            found => Err(DecodeError::UnknownDescriptor { found }),
+        };
     }
     let code = descriptor & 7;
     if descriptor > 15 || code == 7 {

@@ -309,7 +309,9 @@ impl CoderTable {
     /// Puts the value of a symbol to `bits` if it needs an escape.
     #[inline]
     pub(crate) fn escape(&self, table: &FreqTable, symbol: i32, bits: &mut BitWriter<'_>) {
-        if self.offset_of(symbol) >= self.count || self.has_gaps {
+        let offset = self.offset_of(symbol);
+        let is_gap = || self.has_gaps && table.frequencies()[offset as usize] == 0;
+        if offset >= self.count || is_gap() {
             put_escape(table, symbol, bits);
         }
     }
@@ -338,11 +340,9 @@ pub(crate) fn find(symbols: &[i32], wanted: i32) -> Option<usize> {
 
 #[cold]
 fn put_escape(table: &FreqTable, symbol: i32, bits: &mut BitWriter<'_>) {
-    if table.index_of(symbol).is_none() {
-        let (below, distance) = table.escape_code(symbol);
-        bits.put(u32::from(below), 1);
-        bits.put_exp_golomb(distance);
-    }
+    let (below, distance) = table.escape_code(symbol);
+    bits.put(u32::from(below), 1);
+    bits.put_exp_golomb(distance);
 }
 
 #[expect(

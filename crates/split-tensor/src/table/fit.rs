@@ -6,6 +6,7 @@ mod histogram;
 use alloc::vec::Vec;
 
 use super::context::{ChannelContext, ContextModel, Measure};
+use super::mixing::MAX_MIXED_CHANNELS;
 use super::set::{Layout, TableSet, intern};
 use crate::coder::payload;
 use crate::error::TableError;
@@ -21,6 +22,9 @@ const ENOUGH_SAMPLES: usize = 16;
 /// Share by which a richer layout must beat a simpler one on held-out symbols.
 const MARGIN: f64 = 0.005;
 
+/// Name of the candidate that mixes predictions.
+const MIXING: &str = "mixing";
+
 /// How [`TableSet::fit`] chooses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FitConfig {
@@ -31,6 +35,10 @@ pub struct FitConfig {
     pub max_tables: usize,
     /// How many symbols of its channel each table is backed off with, at least 0.
     pub prior_count: f64,
+    /// Whether payloads may mix predictions that learn as they go: the smallest ones, coded
+    /// some fifteen times more slowly than those with contexts. Off by default. As every layout, it is taken where held-out
+    /// samples say that it is smaller, so there have to be sixteen samples at least.
+    pub mixing: bool,
 }
 
 impl Default for FitConfig {
@@ -42,6 +50,7 @@ impl Default for FitConfig {
             contexts: true,
             max_tables: 16,
             prior_count: 8.0,
+            mixing: false,
         }
     }
 }
@@ -49,7 +58,7 @@ impl Default for FitConfig {
 /// One layout that [`TableSet::fit_measured`] tried.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FitCandidate {
-    /// `shared`, `channels`, `contexts-magnitude` or `contexts-value`.
+    /// `shared`, `channels`, `contexts-magnitude`, `contexts-value` or `mixing`.
     pub name: &'static str,
     /// Ideal bits of all held-out symbols.
     pub held_out_bits: f64,
@@ -119,15 +128,38 @@ impl TableSet {
                 best = Some((bits, plan));
             }
         }
-        let (_, plan) = best.ok_or(TableError::NoSymbols)?;
-        for candidate in &mut candidates {
-            candidate.chosen = candidate.name == plan.name();
+        let (least, plan) = best.ok_or(TableError::NoSymbols)?;
+        let mut chosen = plan.name();
+        let mut set = build(plan, &all, config)?;
+        let may_mix = config.mixing
+            && samples.len() >= ENOUGH_SAMPLES
+            && samples[0].shape().channels() <= MAX_MIXED_CHANNELS;
+        if may_mix {
+            let tried = build(plan, &train, config)?.mixing_as(&train);
+            let bits = held_out
+                .iter()
+                .map(|symbols| tried.code_length_bits(symbols));
+            let bits: f64 = bits.sum();
+            candidates.push(FitCandidate {
+                name: MIXING,
+                held_out_bits: bits,
+                tables: tried.tables().len(),
+                chosen: false,
+            });
+            if bits < least * (1.0 - MARGIN) {
+                chosen = MIXING;
+                set = set.mixing_as(&all);
+            }
         }
-        Ok((build(plan, &all, config)?, candidates))
+        for candidate in &mut candidates {
+            candidate.chosen = candidate.name == chosen;
+        }
+        Ok((set, candidates))
     }
 }
 
-fn check(samples: &[Symbols], config: &FitConfig) -> Result<(), TableError> {
+/// The number of channels, which all samples share.
+pub(super) fn check_channels(samples: &[Symbols]) -> Result<usize, TableError> {
     let first = samples.first().ok_or(TableError::NoSymbols)?;
     let allowed = first.shape().channels();
     for symbols in samples {
@@ -136,6 +168,11 @@ fn check(samples: &[Symbols], config: &FitConfig) -> Result<(), TableError> {
             return Err(TableError::ChannelMismatch { found, allowed });
         }
     }
+    Ok(allowed)
+}
+
+fn check(samples: &[Symbols], config: &FitConfig) -> Result<(), TableError> {
+    check_channels(samples)?;
     if config.max_tables == 0 || config.max_tables > MAX_TABLES {
         return Err(TableError::BadTableCount {
             found: config.max_tables,

@@ -72,8 +72,9 @@ pub(crate) fn decode(
     }
     let length = varint::read(&mut rest, "table length", small_u32(MAX_PAYLOAD_BYTES))?;
     let set = TableSet::from_bytes_within(take(&mut rest, length as usize)?, MAX_OWN_TABLES)?;
-    if let Layout::Contexts(_) = set.layout() {
-        return Err(TableError::UnknownLayout { found: 2 }.into());
+    if set.mixes() || matches!(set.layout(), Layout::Contexts(_)) {
+        let found = if set.mixes() { 16 } else { 2 };
+        return Err(TableError::UnknownLayout { found }.into());
     }
     if let Some(allowed) = set.channels().filter(|&count| count != shape.channels()) {
         return Err(DecodeError::ChannelMismatch {

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use super::context::{ChannelContext, ContextModel, MAX_CLASSES, Measure};
+use super::mixing::{self, MixModel};
 use super::set::Layout;
 use super::{FreqTable, SCALE};
 use crate::error::{TableError, take};
@@ -15,11 +16,13 @@ const SET_VERSION: u8 = 1;
 const LAYOUT_SHARED: u8 = 0;
 const LAYOUT_CHANNELS: u8 = 1;
 const LAYOUT_CONTEXTS: u8 = 2;
+/// Set in a layout where what mixing needs follows the tables.
+const MIXES: u8 = 16;
 
 /// The largest neighbour sum.
 const MAX_SUM: i32 = 6 * MAX_SYMBOL;
 
-pub(super) fn write(tables: &[FreqTable], layout: &Layout) -> Vec<u8> {
+pub(super) fn write(tables: &[FreqTable], layout: &Layout, mix: Option<&MixModel>) -> Vec<u8> {
     let mut out = alloc::vec![SET_VERSION];
     match layout {
         Layout::Shared => out.push(LAYOUT_SHARED),
@@ -44,6 +47,10 @@ pub(super) fn write(tables: &[FreqTable], layout: &Layout) -> Vec<u8> {
     }
     for table in tables {
         write_table(table, &mut out);
+    }
+    if let Some(model) = mix {
+        out[1] |= MIXES;
+        mixing::serial::write(model, &mut out);
     }
     out
 }
@@ -75,7 +82,10 @@ fn write_count(out: &mut Vec<u8>, count: usize) {
     varint::write(out, small_u32(count));
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<(Vec<FreqTable>, Layout), TableError> {
+/// The parts of a set.
+pub(super) type Parts = (Vec<FreqTable>, Layout, Option<MixModel>);
+
+pub(super) fn read(bytes: &[u8]) -> Result<Parts, TableError> {
     let mut rest = bytes;
     read_set(&mut rest).map_err(|fault| {
         fault.unwrap_or(TableError::Malformed {
@@ -87,9 +97,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<FreqTable>, Layout), TableError>
 /// `None` as an error stands for malformed bytes at the place where reading stopped.
 type Read<T> = Result<T, Option<TableError>>;
 
-fn read_set(rest: &mut &[u8]) -> Read<(Vec<FreqTable>, Layout)> {
+fn read_set(rest: &mut &[u8]) -> Read<Parts> {
     let head = take(rest, 2).map_err(|_| None)?;
-    let (version, layout) = (head[0], head[1]);
+    let (version, layout, mixes) = (head[0], head[1] & !MIXES, head[1] & MIXES != 0);
     if version != SET_VERSION {
         return Err(Some(TableError::UnknownVersion {
             found: version,
@@ -111,7 +121,7 @@ fn read_set(rest: &mut &[u8]) -> Read<(Vec<FreqTable>, Layout)> {
             Layout::Channels(assignment)
         }
         LAYOUT_CONTEXTS => Layout::Contexts(read_contexts(rest, &mut indices)?),
-        found => return Err(Some(TableError::UnknownLayout { found })),
+        _ => return Err(Some(TableError::UnknownLayout { found: head[1] })),
     };
     if usize::from(indices.fresh) != indices.count {
         return Err(None);
@@ -124,8 +134,20 @@ fn read_set(rest: &mut &[u8]) -> Read<(Vec<FreqTable>, Layout)> {
         }
         tables.push(table);
     }
+    let mix = if mixes {
+        let model = mixing::serial::read(rest).ok_or(None)?;
+        if layout
+            .channels()
+            .is_some_and(|count| count != model.channels.len())
+        {
+            return Err(None);
+        }
+        Some(model)
+    } else {
+        None
+    };
     if rest.is_empty() {
-        Ok((tables, layout))
+        Ok((tables, layout, mix))
     } else {
         Err(None)
     }

@@ -1,15 +1,17 @@
 //! The tables of one rung: one for all channels, one for each, or one for each neighbourhood.
 
+mod length;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::FreqTable;
 use super::context::ContextModel;
+use super::mixing::MixModel;
 use super::own;
 use super::serial;
 use crate::coder::contexts::ContextRows;
 use crate::coder::payload::{self, Scratch};
-use crate::coder::rans;
 use crate::coder::slots::CoderTables;
 use crate::error::{DecodeError, EncodeError, TableError, take};
 use crate::latent::LatentShape;
@@ -42,6 +44,15 @@ pub(crate) enum Layout {
 }
 
 impl Layout {
+    /// The number of channels that it is made for.
+    pub(crate) fn channels(&self) -> Option<usize> {
+        match self {
+            Self::Shared => None,
+            Self::Channels(tables) => Some(tables.len()),
+            Self::Contexts(model) => Some(model.channels.len()),
+        }
+    }
+
     /// The table of a channel; with contexts, that of its first symbol.
     pub(crate) fn table_of(&self, channel: usize) -> u16 {
         match self {
@@ -60,12 +71,14 @@ pub struct TableSet {
     coder: Arc<CoderTables>,
     /// For sets with contexts that vectors can decode.
     rows: Option<Arc<ContextRows>>,
+    /// For sets whose payloads mix predictions.
+    mix: Option<Arc<MixModel>>,
     path: CoderPath,
 }
 
 impl PartialEq for TableSet {
     fn eq(&self, other: &Self) -> bool {
-        self.tables == other.tables && self.layout == other.layout
+        self.tables == other.tables && self.layout == other.layout && self.mix == other.mix
     }
 }
 
@@ -102,11 +115,8 @@ impl TableSet {
     /// Number of channels that this set is made for; `None` where any number fits.
     #[must_use]
     pub fn channels(&self) -> Option<usize> {
-        match &self.layout {
-            Layout::Shared => None,
-            Layout::Channels(tables) => Some(tables.len()),
-            Layout::Contexts(model) => Some(model.channels.len()),
-        }
+        let of_mix = || self.mix.as_ref().map(|model| model.channels.len());
+        self.layout.channels().or_else(of_mix)
     }
 
     /// Classes of neighbourhoods in all channels together; 0 where neighbours do not matter.
@@ -140,7 +150,7 @@ impl TableSet {
     /// The serial form, byte for byte the same for equal sets.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        serial::write(&self.tables, &self.layout)
+        serial::write(&self.tables, &self.layout, self.mix())
     }
 
     /// Reads the serial form.
@@ -154,14 +164,17 @@ impl TableSet {
     /// As [`Self::from_bytes`], with at most `allowed` tables; they are counted before the
     /// coder's much larger tables are built.
     pub(crate) fn from_bytes_within(bytes: &[u8], allowed: usize) -> Result<Self, TableError> {
-        let (tables, layout) = serial::read(bytes)?;
+        let (tables, layout, mix) = serial::read(bytes)?;
         if tables.len() > allowed {
             return Err(TableError::BadTableCount {
                 found: tables.len(),
                 allowed,
             });
         }
-        Ok(Self::build(tables, layout))
+        Ok(Self {
+            mix: mix.map(Arc::new),
+            ..Self::build(tables, layout)
+        })
     }
 
     /// XXH3 of [`Self::to_bytes`]: equal digests mean equal tables.
@@ -302,45 +315,6 @@ impl TableSet {
         self.path
     }
 
-    /// Ideal bits of `symbols`: cross-entropy under these integer tables, raw bits of escapes
-    /// included, without the coder's flush.
-    ///
-    /// # Panics
-    /// For symbols with another number of channels than the set.
-    #[must_use]
-    pub fn code_length_bits(&self, symbols: &Symbols) -> f64 {
-        let shape = symbols.shape();
-        assert!(
-            self.channels_unlike(shape).is_none(),
-            "channels of symbols and tables agree"
-        );
-        let mut bits = 0.0;
-        if let Layout::Contexts(model) = &self.layout {
-            payload::for_each_context(shape, symbols.values(), model, |index, symbol| {
-                bits += self.bits_of(index, symbol);
-            });
-        } else {
-            for (channel, plane) in symbols.values().chunks_exact(shape.plane()).enumerate() {
-                let index = self.layout.table_of(channel);
-                bits += plane
-                    .iter()
-                    .map(|&symbol| self.bits_of(index, symbol))
-                    .sum::<f64>();
-            }
-        }
-        bits
-    }
-
-    /// Bits that ending the coder costs on average with [`Lanes::Small`], beyond
-    /// [`Self::code_length_bits`]; one payload differs by a few bits a lane.
-    #[must_use]
-    pub fn flush_bits(&self, shape: LatentShape) -> f64 {
-        match 1u32 << self.lane_code(shape, Lanes::Small) {
-            1 => 13.0,
-            lanes => 4.0 + 13.0 * f64::from(lanes),
-        }
-    }
-
     /// For tables and a layout that fit together.
     pub(crate) fn build(tables: Vec<FreqTable>, layout: Layout) -> Self {
         let coder = CoderTables::new(&tables);
@@ -350,6 +324,7 @@ impl TableSet {
             layout,
             coder: Arc::new(coder),
             rows,
+            mix: None,
             path: CoderPath::best(),
         }
     }
@@ -376,9 +351,13 @@ impl TableSet {
             }
         };
         let rows = rows_of(&self.tables, &layout);
+        let mix = self
+            .mix()
+            .map(|model| Arc::new(model.for_channels(channels)));
         Self {
             layout,
             rows,
+            mix,
             ..self.clone()
         }
     }
@@ -391,36 +370,22 @@ impl TableSet {
         &self.coder
     }
 
-    pub(crate) fn rows(&self) -> Option<&ContextRows> {
-        self.rows.as_deref()
+    pub(super) fn with_model(self, mix: Option<Arc<MixModel>>) -> Self {
+        Self { mix, ..self }
     }
 
-    fn bits_of(&self, index: u16, symbol: i32) -> f64 {
-        self.coder
-            .bits_of(index, &self.tables[usize::from(index)], symbol)
+    pub(crate) fn mix(&self) -> Option<&MixModel> {
+        self.mix.as_deref()
+    }
+
+    pub(crate) fn rows(&self) -> Option<&ContextRows> {
+        self.rows.as_deref()
     }
 
     /// The set's number of channels where it differs from the shape's.
     fn channels_unlike(&self, shape: LatentShape) -> Option<usize> {
         self.channels()
             .filter(|&channels| channels != shape.channels())
-    }
-
-    /// The base-2 logarithm of the lane count. It follows from tables and shape alone.
-    fn lane_code(&self, shape: LatentShape, lanes: Lanes) -> u8 {
-        let bytes_per_lane = match lanes {
-            Lanes::Small => 800,
-            Lanes::Fast => 100,
-            Lanes::Exactly(count) => return log2_lanes(count as u64),
-        };
-        let mean_of = |index: u16| u64::from(self.coder.tables[usize::from(index)].mean_millibits);
-        let channels = shape.channels() as u64;
-        let per_pixel: u64 = match &self.layout {
-            Layout::Shared => mean_of(0) * channels,
-            Layout::Channels(tables) => tables.iter().map(|&index| mean_of(index)).sum(),
-            Layout::Contexts(model) => u64::from(model.expected_millibits) * channels,
-        };
-        log2_lanes(per_pixel * shape.plane() as u64 / 8000 / bytes_per_lane)
     }
 }
 
@@ -437,11 +402,6 @@ pub(crate) fn intern(tables: &mut Vec<FreqTable>, table: FreqTable) -> Result<u1
         });
     }
     Ok(small_u16(tables.len() - 1))
-}
-
-fn log2_lanes(count: u64) -> u8 {
-    let code = count.clamp(1, rans::MAX_LANES as u64).ilog2();
-    u8::try_from(code).unwrap_or(0)
 }
 
 /// What vectors need to decode a layout with contexts; it follows the channels of the layout.

@@ -1,6 +1,6 @@
 //! Sections 1, 2 and 6 of docs/format.md: quantizers, frames, files.
 
-use super::payload::{Set, decode};
+use super::payload::Set;
 use super::{Bytes, Refused, crc32c};
 
 /// What both ends know of one tensor.
@@ -131,7 +131,7 @@ pub(crate) fn single(
     if !bytes.0.is_empty() {
         return Err("bytes after the frame");
     }
-    let symbols = decode(&set.tables, &set.order, shape, first & 15, body)?;
+    let symbols = set.decode(shape, first & 15, body)?;
     Ok((bank, rung, symbols))
 }
 
@@ -171,9 +171,10 @@ fn segment(
     let (tensor, channels) = segments_of(plans).swap_remove(index);
     let plan = &plans[tensor];
     let [_, height, width] = plan.sides;
-    let order = plan.set.of_channels(&channels);
     let shape = [channels.len(), height, width];
-    let values = decode(&plan.set.tables, &order, shape, descriptor, body)?;
+    let values = plan
+        .set
+        .decode_segment(&channels, shape, descriptor, body)?;
     for (channel, plane) in channels.into_iter().zip(values.chunks(height * width)) {
         symbols[tensor][channel * plane.len()..][..plane.len()].copy_from_slice(plane);
     }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 pub(crate) mod frames;
+pub(crate) mod mixing;
 pub(crate) mod payload;
 
 /// Why bytes were refused.

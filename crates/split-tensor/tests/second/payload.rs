@@ -1,5 +1,6 @@
 //! Sections 3 to 5 of docs/format.md: payloads, tables, escapes.
 
+use super::mixing::{self, Mixing};
 use super::{Bits, Bytes, Refused, unfold};
 
 pub(crate) struct Table {
@@ -25,6 +26,7 @@ pub(crate) enum Order {
 pub(crate) struct Set {
     pub(crate) tables: Vec<Table>,
     pub(crate) order: Order,
+    pub(crate) mixing: Option<Mixing>,
 }
 
 impl Set {
@@ -34,7 +36,8 @@ impl Set {
             return Err("another version of table sets");
         }
         let mut count = 1;
-        let order = match bytes.byte()? {
+        let layout = bytes.byte()?;
+        let order = match layout & !16 {
             0 => Order::Shared,
             1 => {
                 let channels = bytes.count(1 << 14)?;
@@ -55,15 +58,52 @@ impl Set {
         };
         let tables = (0..count).map(|_| Table::parse(&mut bytes));
         let tables = tables.collect::<Result<_, _>>()?;
+        let mixing = if layout & 16 != 0 {
+            Some(Mixing::parse(&mut bytes)?)
+        } else {
+            None
+        };
         if bytes.0.is_empty() {
-            Ok(Self { tables, order })
+            Ok(Self {
+                tables,
+                order,
+                mixing,
+            })
         } else {
             Err("bytes after the tables")
         }
     }
 
-    /// The set of a segment with these channels.
-    pub(crate) fn of_channels(&self, picked: &[usize]) -> Order {
+    /// Symbols of a payload, channel by channel. `sides` are channels, height, width.
+    pub(crate) fn decode(
+        &self,
+        sides: [usize; 3],
+        descriptor: u8,
+        body: &[u8],
+    ) -> Result<Vec<i64>, Refused> {
+        let picked: Vec<usize> = (0..sides[0]).collect();
+        self.decode_segment(&picked, sides, descriptor, body)
+    }
+
+    /// The same for a segment with some of the channels.
+    pub(crate) fn decode_segment(
+        &self,
+        picked: &[usize],
+        sides: [usize; 3],
+        descriptor: u8,
+        body: &[u8],
+    ) -> Result<Vec<i64>, Refused> {
+        match (&self.mixing, descriptor) {
+            (Some(mixing), 0) => mixing::decode(&mixing.of_channels(picked)?, sides, body),
+            (Some(_), 1..=6 | 8..=14) => Err("a descriptor of sets that do not mix"),
+            _ => {
+                let order = self.of_channels(picked);
+                decode(&self.tables, &order, sides, descriptor, body)
+            }
+        }
+    }
+
+    fn of_channels(&self, picked: &[usize]) -> Order {
         match &self.order {
             Order::Shared => Order::Shared,
             Order::Channels(tables) => {
@@ -117,8 +157,8 @@ impl Table {
             frequencies.push(bytes.number()?);
         }
         let sum: u64 = frequencies.iter().sum();
-        if count == 0 || sum >= 4096 {
-            return Err("no slot is left for the escape");
+        if sum == 0 || sum >= 4096 {
+            return Err("no slot is left for the escape, or all are");
         }
         Ok(Self { min, frequencies })
     }
@@ -214,8 +254,7 @@ impl Coder<'_> {
     }
 }
 
-/// Symbols of a payload, channel by channel. `sides` are channels, height, width.
-pub(crate) fn decode(
+fn decode(
     tables: &[Table],
     order: &Order,
     sides: [usize; 3],
@@ -250,6 +289,9 @@ pub(crate) fn decode(
                 Order::Channels(tables) => tables.len(),
                 Order::Neighbours { .. } => return Err("own tables with neighbours"),
             };
+            if set.mixing.is_some() {
+                return Err("own tables that mix");
+            }
             if set.tables.len() > 16 || channels != sides[0] {
                 return Err("own tables for another shape, or too many");
             }
