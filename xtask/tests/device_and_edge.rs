@@ -266,6 +266,123 @@ mod commands {
         );
     }
 
+    /// A file system of some kilobytes, gone at the end.
+    struct Small(TempDir);
+
+    impl Small {
+        /// Nothing where this user may not mount.
+        fn mount(kilobytes: usize) -> Option<Self> {
+            let dir = TempDir::new().unwrap();
+            let mounted = Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &format!("size={kilobytes}k"), "tmpfs"])
+                .arg(dir.path())
+                .output();
+            mounted
+                .is_ok_and(|done| done.status.success())
+                .then_some(Self(dir))
+        }
+    }
+
+    impl Drop for Small {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg(self.0.path()).output();
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_named_and_nothing_stands_half_written() {
+        let Some(disk) = Small::mount(200) else {
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped a full disk: mounting a file system needs root"
+            );
+            return;
+        };
+        let out = disk.0.path().join("run");
+        let said = failure_of(&mut train(&out, "1", ["0", "2", "1"]));
+        assert!(
+            said.contains("unit-1.checkpoint") && said.contains("disk full"),
+            "{said}"
+        );
+        let left: Vec<_> = fs::read_dir(&out)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["run.txt"], "{left:?}");
+    }
+
+    #[test]
+    fn pictures_of_another_task_are_refused_with_both_numbers() {
+        let dir = TempDir::new().unwrap();
+        for class in 0..11 {
+            for part in ["train", "val"] {
+                let folder = dir.path().join(format!("{part}/class-{class:02}"));
+                fs::create_dir_all(&folder).unwrap();
+                let picture = image::RgbImage::new(64, 64);
+                picture.save(folder.join("0.png")).unwrap();
+            }
+        }
+        let data = format!("folder:{}", dir.path().display());
+        let mut train = lab("train");
+        train.args([
+            "--data",
+            &data,
+            "--backbone",
+            "embedded",
+            "--split",
+            "layer2",
+        ]);
+        let said = failure_of(
+            train
+                .args(["--crop", "64", "--out"])
+                .arg(dir.path().join("out")),
+        );
+        assert!(
+            said.contains("11 classes") && said.contains("10 apart"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn options_out_of_range_are_refused_before_any_work() {
+        let out = TempDir::new().unwrap();
+        for (wrong, named) in [
+            (["--target-bytes", "nan"], "--target-bytes"),
+            (["--target-bytes", "100,200"], "--target-bytes"),
+            (["--learning-rate", "nan"], "--learning-rate"),
+            (["--batch-size", "0"], "--batch-size"),
+            (["--test-pictures", "0"], "--test-pictures"),
+            (["--units", "conv,conv"], "--units"),
+            (["--step", "0.1,0.2,0.3"], "--step"),
+            (["--record", "/nowhere/to/be/found.json"], "--record"),
+        ] {
+            let mut train = lab("train");
+            let said = failure_of(train.args(wrong).arg("--out").arg(out.path()));
+            assert!(said.contains(named), "{said}");
+        }
+        assert!(fs::read_dir(out.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn who_reads_only_the_first_lines_gets_no_panic() {
+        let bank = TRAINED.path();
+        let eval = with_bank("eval", bank)
+            .args(["--test-pictures", PICTURES])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .and_then(|mut child| {
+                drop(child.stdout.take());
+                child.wait_with_output()
+            })
+            .unwrap();
+        let said = String::from_utf8_lossy(&eval.stderr);
+        assert!(
+            eval.status.success() && !said.contains("panicked"),
+            "{said}"
+        );
+    }
+
     #[test]
     fn wrong_paths_are_named() {
         let out = TempDir::new().unwrap();

@@ -107,8 +107,8 @@ pub struct StepReport {
 pub enum TrainError {
     /// The loss is not a number.
     #[error(
-        "the loss became {loss} at step {step} (lambda {lambda:.3e}); lower the learning rate \
-         or go on from the last checkpoint"
+        "the loss became {loss} at step {step} (lambda {lambda:.3e}); start again with a lower \
+         learning rate"
     )]
     NotFinite {
         /// Step at which it happened.

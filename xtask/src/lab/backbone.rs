@@ -76,7 +76,7 @@ pub(crate) fn run(args: &BackboneArgs) -> Result<()> {
         .zip(test.labels())
         .filter(|(class, label)| **class == usize::from(**label))
         .count();
-    println!(
+    say!(
         "{}: {} bytes, top-1 {:.2} % of {} test pictures",
         file.display(),
         bytes.len(),

@@ -103,9 +103,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         let codec = rung(args, &setup)?;
         benches.push(Bench { setup, codec });
     }
-    println!(
+    say!(
         "{:<12} {:<8} {:>5} {:>10} {:>10} {:>10}   (ms; {} repeats)",
-        "step", "backend", "batch", "median", "p25", "p75", args.repeats
+        "step",
+        "backend",
+        "batch",
+        "median",
+        "p25",
+        "p75",
+        args.repeats
     );
     let mut lines = Vec::new();
     for batch in &args.batch {
@@ -123,10 +129,10 @@ fn list_devices(args: &BenchArgs) -> Result<()> {
     for backend in &args.setup.backend {
         let adapters = backend.adapters()?;
         if adapters.is_empty() {
-            println!("{:<8} no adapter: install a driver", backend.name());
+            say!("{:<8} no adapter: install a driver", backend.name());
         }
         for adapter in adapters {
-            println!("{:<8} {adapter}", backend.name());
+            say!("{:<8} {adapter}", backend.name());
         }
     }
     Ok(())
@@ -193,9 +199,14 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
     for (index, step) in STEPS.iter().enumerate() {
         for (place, bench) in benches.iter().enumerate() {
             let line = line(bench, step, batch, &mut times[place][index]);
-            println!(
+            say!(
                 "{:<12} {:<8} {:>5} {:>10.3} {:>10.3} {:>10.3}",
-                line.what, line.backend, batch, line.ms_median, line.ms_p25, line.ms_p75
+                line.what,
+                line.backend,
+                batch,
+                line.ms_median,
+                line.ms_p25,
+                line.ms_p75
             );
             lines.push(line);
         }

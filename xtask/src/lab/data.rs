@@ -74,13 +74,13 @@ const TEST: [&str; 1] = ["test_batch.bin"];
 pub(crate) fn run(args: &DataArgs) -> Result<()> {
     let Set::Cifar10(args) = &args.set;
     let (dir, counts) = cifar10(args)?;
-    println!(
+    say!(
         "{}: {} training and {} test pictures",
         dir.display(),
         counts.train,
         counts.test
     );
-    println!(
+    say!(
         "next: cargo xtask train --data cifar10:{} --backbone NAME --weights FILE --split POINT",
         dir.display()
     );

@@ -107,7 +107,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
         Some(name) => vec![find_rung(&bank, name)?],
         None => (0..bank.rungs().len()).collect(),
     };
-    println!(
+    say!(
         "{} pictures, {} cut at {}",
         pictures.len(),
         setup.note.name,
@@ -117,7 +117,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
         let codec = bank.open(rung, &setup.device)?;
         let result = evaluate(&codec, &setup.tail, &cache, &setup.device)?;
         let numbers = measured(&result);
-        println!(
+        say!(
             "{:<18} {:>8.1} bytes a frame ({:.1} payload, {:.1} estimated)  top-1 {:.2} %",
             bank.rungs()[rung].name,
             numbers.bytes,
@@ -168,9 +168,12 @@ fn unsplit(args: &EvalArgs) -> Result<()> {
             versions: versions(*backend),
             seed: 0,
         };
-        println!(
+        say!(
             "{:<10} {:<8} {correct} of {} right, top-1 {:.2} %",
-            line.model, line.backend, line.n, line.value
+            line.model,
+            line.backend,
+            line.n,
+            line.value
         );
         if let Some(path) = &args.record {
             append_line(path, &line)?;
@@ -190,6 +193,13 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
     };
     let cache = test_cache(&setup, &pictures)?;
     let out = folder(&args.out)?;
+    if let Ok(old) = frame_files(std::slice::from_ref(&out)) {
+        bail!(
+            "{} holds {} frames already; use another --out or remove them",
+            out.display(),
+            old.len()
+        );
+    }
     let indices: Vec<usize> = (0..cache.len()).collect();
     let mut total = 0;
     let mut symbols = Vec::new();
@@ -204,14 +214,14 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
             total += frame.len();
         }
     }
-    println!(
+    say!(
         "{} frames, {total} bytes, in {}",
         indices.len(),
         out.display()
     );
     if let Some(path) = &args.symbols {
         write_whole(path, &symbol_file(&symbols)?)?;
-        println!("their symbols, in {}", path.display());
+        say!("their symbols, in {}", path.display());
     }
     Ok(())
 }
@@ -248,12 +258,19 @@ pub(crate) fn decode(args: &DecodeArgs) -> Result<()> {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(place) => place.insert(bank.open(usize::from(rung), &setup.device)?),
         };
-        let activation = codec
-            .decode(&[frame])
-            .with_context(|| format!("decoding {}", file.display()))?;
+        let activation = codec.decode(&[frame]).with_context(|| {
+            format!(
+                "decoding {} with {} ({} cut at {}, bank 0x{:08x})",
+                file.display(),
+                args.bank.display(),
+                bank.backbone().name,
+                bank.backbone().split,
+                codec.codec().bank()
+            )
+        })?;
         let logits = split_bottleneck::Tail::forward(&setup.tail, activation);
         let class = split_backbone::top1(logits);
-        println!("{} {}", file.display(), class[0]);
+        say!("{} {}", file.display(), class[0]);
     }
     Ok(())
 }

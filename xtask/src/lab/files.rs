@@ -22,16 +22,26 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     written.with_context(|| format!("writing {} (disk full or no permission?)", path.display()))
 }
 
-/// Adds one JSON line to a record, in one write.
+/// Adds one JSON line to a record: the whole line, or nothing and an error.
 pub(crate) fn append_line(path: &Path, line: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string(line)?;
     text.push('\n');
-    fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .with_context(|| format!("appending to {}", path.display()))
+    let append = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)?;
+        let before = file.metadata()?.len();
+        let written = file
+            .write_all(text.as_bytes())
+            .and_then(|()| file.sync_all());
+        if written.is_err() {
+            // Best effort: the error below is the one that matters.
+            let _ = file.set_len(before);
+        }
+        written
+    };
+    append().with_context(|| format!("appending to {} (disk full?)", path.display()))
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {

@@ -6,6 +6,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+/// `println!` that does not panic when nobody reads on.
+macro_rules! say {
+    ($($words:tt)*) => {
+        $crate::out::line(format_args!($($words)*))
+    };
+}
+
 mod backbone;
 mod backend;
 mod baselines;
@@ -15,14 +22,17 @@ mod data;
 mod detect;
 mod eval;
 mod files;
+mod out;
 mod plot;
 mod record;
 mod report;
+mod run_folder;
 mod search;
 mod setup;
 mod splits;
 mod train;
 mod units;
+mod values;
 
 /// Train and measure bottleneck units.
 #[derive(Parser)]
@@ -67,7 +77,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", out::said(&error));
             ExitCode::FAILURE
         }
     }

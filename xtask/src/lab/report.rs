@@ -16,14 +16,13 @@ const QUALITIES: [u8; 11] = [0, 2, 5, 10, 20, 30, 45, 60, 75, 90, 100];
 pub(crate) fn measure(
     setup: &Setup,
     args: &TrainArgs,
+    (pictures, train_name): (&Pictures, String),
     bank: &mut Bank,
     trained: &[Trained],
-    train_name: String,
 ) -> Result<Document> {
-    let pictures = setup.pictures(Part::Test)?;
-    let mut document = start_document(setup, &pictures, args.seed, train_name)?;
-    let cache = test_cache(setup, &pictures)?;
-    let base = base_row(setup, args.seed, &pictures)?;
+    let mut document = start_document(setup, pictures, args.seed, train_name)?;
+    let cache = test_cache(setup, pictures)?;
+    let base = base_row(setup, args.seed, pictures)?;
     for (index, one) in trained.iter().enumerate() {
         let codec = bank.open(index, &setup.device)?;
         let evaluation = evaluate(&codec, &setup.tail, &cache, &setup.device)?;
@@ -51,7 +50,7 @@ pub(crate) fn measure(
         ..with_bytes(&base, 2.0, 2.0)
     });
     if !args.no_rivals {
-        add_rivals(setup, &pictures, &base, &mut document)?;
+        add_rivals(setup, pictures, &base, &mut document)?;
     }
     Ok(document)
 }
@@ -216,13 +215,16 @@ fn add_rivals(
             setup.predict(decoded)
         })?;
         bar.inc(1);
+        let name = match quality {
+            Some(quality) => format!("{} q{quality}", codec.name()),
+            None => codec.name().to_owned(),
+        };
+        if bar.is_hidden() {
+            eprintln!("measured {name}");
+        }
         for point in points {
-            let name = match quality {
-                Some(quality) => format!("{} q{quality}", codec.name()),
-                None => codec.name().to_owned(),
-            };
             document.rows.push(Row {
-                name,
+                name: name.clone(),
                 kind: kind(codec).to_owned(),
                 value: 100.0 * point.top1(),
                 ..with_bytes(&sent, point.file_bytes, point.payload_bytes)
@@ -269,18 +271,25 @@ pub(crate) fn print_table(document: &Document) {
         value,
         ..
     } = &document.backbone;
-    println!(
+    say!(
         "\n{} cut at {split}, unsplit top-1 {value:.2} % on {}; whole network {:.1} M MACs",
         name,
         document.data.test,
         mega(*macs)
     );
-    println!(
+    say!(
         "{:<24} {:>9} {:>9} {:>7} {:>7} {:>7} {:>16} {:>10}",
-        "what", "bytes", "payload", "bpp", "top-1", "loss", "device MMACs", "unit"
+        "what",
+        "bytes",
+        "payload",
+        "bpp",
+        "top-1",
+        "loss",
+        "device MMACs",
+        "unit"
     );
     for row in &document.rows {
-        println!(
+        say!(
             "{:<24} {:>9.1} {:>9.1} {:>7.3} {:>7.2} {:>7.2} {:>9.2} ({:>3.0}%) {:>10}",
             row.name,
             row.bytes,

@@ -147,7 +147,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
             .map(|(one, best)| (one.bytes, one.value, *best))
             .collect::<Vec<_>>(),
     )?;
-    println!(
+    say!(
         "search.json and search.svg are in {} ({:.0} s)",
         out.display(),
         started.elapsed().as_secs_f64()
@@ -325,13 +325,22 @@ fn front(outcomes: &[Outcome]) -> Vec<bool> {
 }
 
 fn print(outcomes: &[Outcome], front: &[bool]) {
-    println!(
+    say!(
         "{:<12} {:>5} {:>5} {:>6} {:>2} {:>5} {:>6} {:>9} {:>7} {:>13}  front",
-        "trial", "round", "steps", "latent", "s", "step", "lambda", "bytes", "top-1", "device MACs"
+        "trial",
+        "round",
+        "steps",
+        "latent",
+        "s",
+        "step",
+        "lambda",
+        "bytes",
+        "top-1",
+        "device MACs"
     );
     for (one, best) in outcomes.iter().zip(front) {
         let unit = &one.trial.unit;
-        println!(
+        say!(
             "{:<12} {:>5} {:>5} {:>6} {:>2} {:>5} {:>6} {:>9.1} {:>7.2} {:>13}  {}",
             one.trial.name,
             one.round + 1,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
 use clap::Args;
@@ -13,6 +13,7 @@ use split_backbone::{
 use split_bottleneck::{ActivationCache, BackboneNote};
 
 use crate::backend::Backend;
+use crate::values::at_least_one;
 
 /// Pictures in work at once.
 pub(crate) const BATCH: usize = 64;
@@ -38,13 +39,13 @@ pub(crate) struct SetupArgs {
     #[arg(long)]
     pub(crate) split: Option<String>,
     /// Side to which pictures of a folder are cropped.
-    #[arg(long, default_value_t = 224)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096), default_value_t = 224)]
     pub(crate) crop: u32,
     /// Most pictures to train on.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub(crate) train_pictures: Option<usize>,
     /// Most pictures to test on.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub(crate) test_pictures: Option<usize>,
     /// Where tensors are computed; `bench` takes several, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
@@ -92,6 +93,14 @@ impl SetupArgs {
             })?;
             let config = ResNetConfig::named(&name)?;
             let (network, report) = ResNet::load(&config, path, &device)?;
+            ensure!(
+                report.unused.is_empty(),
+                "{} holds {} tensors that {name} has no place for ({}, ...); choose the backbone \
+                 that the file was saved from",
+                path.display(),
+                report.unused.len(),
+                report.unused[0]
+            );
             (network, config, Preprocess::IMAGENET, report.sha256)
         };
         let point: SplitPoint = match (&self.split, name.as_str()) {
@@ -146,6 +155,18 @@ impl Setup {
         }
         if !loaded.skipped.is_empty() {
             eprintln!("{} pictures could not be read", loaded.skipped.len());
+        }
+        let classes = self.config.classes();
+        if let Some(label) = loaded.pictures.labels().iter().max()
+            && usize::from(*label) >= classes
+        {
+            bail!(
+                "{} has at least {} classes, {} tells {classes} apart: pictures and backbone \
+                 must be of one task",
+                self.args.data,
+                label + 1,
+                self.note.name
+            );
         }
         Ok(loaded.pictures)
     }

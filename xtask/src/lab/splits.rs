@@ -153,13 +153,16 @@ impl Splits {
 
     fn print(&self) {
         let [channels, height, width] = self.input;
-        println!(
+        say!(
             "{}, input {channels}x{height}x{width}: {} MACs, {} parameters, at most {} bytes of \
              activations alive at once",
-            self.model, self.macs, self.parameters, self.peak_bytes
+            self.model,
+            self.macs,
+            self.parameters,
+            self.peak_bytes
         );
-        println!("* marks what `--split` takes; bytes are uncoded 32-bit floats of one picture");
-        println!(
+        say!("* marks what `--split` takes; bytes are uncoded 32-bit floats of one picture");
+        say!(
             "{:<28} {:>10} {:>14} {:>6} {:>14} {:>11} {:>11} {:>11} {:>11}  crosses",
             "cut after",
             "bytes",
@@ -176,7 +179,7 @@ impl Splits {
                 let [c, h, w] = tensor.shape;
                 format!("{} {c}x{h}x{w}", tensor.name)
             });
-            println!(
+            say!(
                 "{:<28} {:>10} {:>14} {:>5.1}% {:>14} {:>11} {:>11} {:>11} {:>11}  {}",
                 format!("{}{}", cut.after, if cut.split_point { " *" } else { "" }),
                 cut.bytes,

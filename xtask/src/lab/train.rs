@@ -18,7 +18,8 @@ use split_bottleneck::{
 
 use crate::files::{folder, read, write_whole};
 use crate::setup::{Setup, SetupArgs};
-use crate::{baselines, continuous, report};
+use crate::values::{at_least_one, positive};
+use crate::{baselines, continuous, report, run_folder};
 
 /// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
 const FRAME_OVERHEAD_BYTES: f64 = 14.0;
@@ -145,17 +146,17 @@ pub(crate) struct TrainArgs {
     /// Layouts to train, each at all rates.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "conv,paper")]
     pub(crate) units: Vec<UnitKind>,
-    /// What they are trained on [default: labels for the paper's layout, logits for the other].
+    /// What they are trained on [default: labels for the paper's layout, logits for the others].
     #[arg(long, value_enum)]
     pub(crate) loss: Option<Loss>,
     /// Frame sizes to aim at, in bytes, highest first; lambda is found by dual ascent.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = positive)]
     pub(crate) target_bytes: Vec<f64>,
     /// Prices of a kilobit instead of frame sizes, lowest first.
-    #[arg(long, value_delimiter = ',', conflicts_with = "target_bytes")]
+    #[arg(long, value_delimiter = ',', value_parser = positive, conflicts_with = "target_bytes")]
     pub(crate) lambda: Vec<f64>,
     /// Channels of the latent [default: half of the activation's for the paper's layout, three
-    /// quarters for the other].
+    /// quarters for the others].
     #[arg(long)]
     pub(crate) latent_channels: Option<usize>,
     /// Spatial stride of the unit.
@@ -175,10 +176,10 @@ pub(crate) struct TrainArgs {
     #[arg(long, default_value_t = 150)]
     pub(crate) warmup_steps: usize,
     /// Pictures of a step.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, value_parser = at_least_one, default_value_t = 64)]
     pub(crate) batch_size: usize,
     /// Peak learning rate of the first rung; later rungs use half.
-    #[arg(long, default_value_t = 4e-3)]
+    #[arg(long, value_parser = positive, default_value_t = 4e-3)]
     pub(crate) learning_rate: f64,
     /// Leave mirrored pictures out of training.
     #[arg(long)]
@@ -211,6 +212,27 @@ pub(crate) struct TrainArgs {
 
 impl TrainArgs {
     fn check(&self) -> Result<()> {
+        for (place, kind) in self.units.iter().enumerate() {
+            ensure!(
+                !self.units[..place].contains(kind),
+                "--units names a layout twice"
+            );
+        }
+        ensure!(
+            self.target_bytes.is_sorted_by(|a, b| a > b),
+            "--target-bytes must fall: each rung starts from the one before"
+        );
+        if let Some(last) = self.target_bytes.last() {
+            ensure!(
+                *last > FRAME_OVERHEAD_BYTES,
+                "--target-bytes {last}: a frame takes {FRAME_OVERHEAD_BYTES} bytes without any symbol"
+            );
+        }
+        ensure!(
+            self.lambda.is_sorted_by(|a, b| a < b),
+            "--lambda must rise: each rung starts from the one before"
+        );
+        run_folder::check_record(self.record.as_deref())?;
         ensure!(
             self.step.len() < 2 || self.step.len() == self.units.len(),
             "--step names {} steps for {} layouts; give one for all, or one for each of --units",
@@ -248,10 +270,11 @@ pub(crate) struct Trained {
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let started = now();
     args.check()?;
-    let out = folder(&args.out)?;
-    check_folder(args, &out)?;
     let setup = args.setup.open()?;
     let pictures = setup.pictures(Part::Train)?;
+    let tests = setup.pictures(Part::Test)?;
+    let out = folder(&args.out)?;
+    run_folder::begin(&out, &format!("{:#?}\n", RunIdentity(args)), args.resume)?;
     let bar = bar(
         pictures.len() * if args.no_flips { 1 } else { 2 },
         "activations",
@@ -259,6 +282,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let cache = setup.cache(&pictures, !args.no_flips, |n| bar.inc(count(n)))?;
     bar.finish_and_clear();
     let trained = train_rungs(&setup, args, &cache, &out)?;
+    rungs_are_trained();
     let rungs = trained.iter().map(|one| one.rung.clone()).collect();
     let mut bank = Bank::new(setup.note.clone(), rungs)?;
     write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
@@ -273,7 +297,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         None
     };
     drop((cache, pictures));
-    let mut document = report::measure(&setup, args, &mut bank, &trained, train_name)?;
+    let mut document = report::measure(&setup, args, (&tests, train_name), &mut bank, &trained)?;
     if let Some(continuous) = &mut continuous {
         continuous::measure(&setup, args, continuous, &mut document)?;
         let file = out.join("continuous.safetensors");
@@ -291,11 +315,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     }
     report::print_table(&document);
     let text = serde_json::to_string(&document)?;
-    println!(
+    say!(
         "\n{}",
         records::front_table(&records::RaDocument::parse(&text)?)
     );
-    println!(
+    say!(
         "bank, results.json, results.csv and curve.svg are in {} ({:.0} s)",
         out.display(),
         started.elapsed().as_secs_f64()
@@ -327,36 +351,6 @@ fn train_rungs(
         trained.push(rung);
     }
     Ok(trained)
-}
-
-/// Refuses to mix two runs in one folder.
-fn check_folder(args: &TrainArgs, out: &Path) -> Result<()> {
-    let path = out.join("run.json");
-    let mut text = format!("{:#?}\n", RunIdentity(args));
-    text.retain(|c| c != '\r');
-    if args.resume {
-        let old = String::from_utf8(read(&path).with_context(|| {
-            format!(
-                "--resume needs a run in {}; leave --resume out to start one",
-                out.display()
-            )
-        })?)?;
-        if old != text {
-            bail!(
-                "{} was written by a run with other options; repeat them or use another --out",
-                path.display()
-            );
-        }
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(out)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "checkpoint") {
-            std::fs::remove_file(&path)
-                .with_context(|| format!("removing the old {}", path.display()))?;
-        }
-    }
-    write_whole(&path, text.as_bytes())
 }
 
 /// The options that decide a run's result.
@@ -460,13 +454,10 @@ fn train_rung(
     let started = now();
     let mut saved = now();
     while !training.is_done() {
-        let report = training.advance(cache, &distortion).with_context(|| {
-            format!(
-                "training {}; its last checkpoint is {}",
-                plan.name,
-                file.display()
-            )
-        })?;
+        let report = match training.advance(cache, &distortion) {
+            Ok(report) => report,
+            Err(error) => return Err(stopped(&training, error.into(), &plan.name, file)),
+        };
         show(&bar, &plan.name, &report);
         let stopping = stop.load(Ordering::Relaxed);
         if stopping || saved.elapsed() > CHECKPOINT_EVERY {
@@ -502,6 +493,26 @@ fn train_rung(
     Ok((trained, training.weights()))
 }
 
+/// What stopped a training; the state before it is kept.
+pub(crate) fn stopped(
+    training: &Training,
+    error: anyhow::Error,
+    name: &str,
+    file: &Path,
+) -> anyhow::Error {
+    let kept = training
+        .to_checkpoint()
+        .map_err(anyhow::Error::from)
+        .and_then(|bytes| write_whole(file, &bytes));
+    match kept {
+        Ok(()) => error.context(format!(
+            "training {name}; the state before this step is kept in {}",
+            file.display()
+        )),
+        Err(_) => error.context(format!("training {name}")),
+    }
+}
+
 /// Moves the bar; without a terminal there is none, and a log gets a line now and then.
 pub(crate) fn show(bar: &ProgressBar, name: &str, report: &StepReport) {
     bar.set_position(count(report.step));
@@ -520,11 +531,22 @@ pub(crate) fn show(bar: &ProgressBar, name: &str, report: &StepReport) {
     bar.set_message(message);
 }
 
+/// From here on nothing is left for a checkpoint, so Ctrl-C ends at once.
+pub(crate) fn rungs_are_trained() {
+    RUNGS_ARE_TRAINED.store(true, Ordering::Relaxed);
+}
+
+static RUNGS_ARE_TRAINED: AtomicBool = AtomicBool::new(false);
+
 /// Sets a flag on Ctrl-C; a second Ctrl-C ends at once.
 pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
+        if RUNGS_ARE_TRAINED.load(Ordering::Relaxed) {
+            eprintln!("\nall rungs are trained and kept; --resume measures them");
+            std::process::exit(130);
+        }
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }

@@ -28,7 +28,7 @@ pub(crate) struct UnitsArgs {
 
 pub(crate) fn run(args: &UnitsArgs) -> Result<()> {
     let device = args.backend.device()?;
-    println!(
+    say!(
         "{:<18} {:>13} {:>11} {:>2} {:>7} {:>11} {:>11} {:>9} {:>9} {:>6} {:>9} {:>9} {:>9} {:>6}",
         "unit",
         "activation",
@@ -47,9 +47,9 @@ pub(crate) fn run(args: &UnitsArgs) -> Result<()> {
     );
     for path in checkpoints(&args.dir)? {
         let line = line(&path, &device).with_context(|| format!("unit {}", path.display()))?;
-        println!("{line}");
+        say!("{line}");
     }
-    println!(
+    say!(
         "device, edge: parameters with batch norms; H in bits a symbol; the last four are bits of a \
          picture: entropy, Huffman with end mark and our coder with its flush (whole bytes, means \
          of {DRAWN_PICTURES} pictures drawn from the unit's own table), and what ours saves"

@@ -91,12 +91,28 @@ fn half_to_even(value: u32) -> u32 {
 pub(super) fn load(dir: &Path, part: Part, options: &LoadOptions) -> Result<Loaded, DataError> {
     let framing = options.framing.ok_or(DataError::NoFraming)?;
     let (root, share) = locate(dir, part);
-    let classes = class_folders(&root)?;
+    let folders = class_folders(&root)?;
+    // A test folder may lack a class; numbers are those of the training folder all the same.
+    let train = dir.join("train");
+    let classes: Vec<String> = if share.is_none() && root != train {
+        class_folders(&train)?
+    } else {
+        folders.clone()
+    }
+    .iter()
+    .map(|path| folder_name(path))
+    .collect();
     let mut files = Vec::new();
-    for (label, folder) in classes.iter().enumerate() {
+    for folder in &folders {
+        let name = folder_name(folder);
+        let label = classes.iter().position(|class| *class == name);
+        let label = label.ok_or_else(|| DataError::Malformed {
+            path: folder.clone(),
+            reason: format!("{} has no such class", train.display()),
+        })?;
         let label = u16::try_from(label).map_err(|_| DataError::Malformed {
             path: root.clone(),
-            reason: format!("{} class folders; at most 65536 are read", classes.len()),
+            reason: format!("{} class folders; at most 65536 are read", folders.len()),
         })?;
         let found = picture_files(folder)?;
         files.extend(found.into_iter().map(|path| (label, path)));
@@ -120,8 +136,7 @@ pub(super) fn load(dir: &Path, part: Part, options: &LoadOptions) -> Result<Load
             .map(|index| files[index * total / limit].clone())
             .collect();
     }
-    let names = classes.iter().map(|path| folder_name(path)).collect();
-    read_all(&files, framing, names)
+    read_all(&files, framing, classes)
 }
 
 /// The folder with the class folders, and the part to take of it where it holds both.
@@ -307,6 +322,20 @@ mod tests {
         assert_eq!(loaded.pictures.rgb8(6), [202; 8 * 8 * 3]);
         assert_eq!(loaded.skipped.len(), 1);
         assert!(loaded.skipped[0].path.ends_with("train/dog/1.png"));
+    }
+
+    #[test]
+    fn test_pictures_get_the_numbers_of_the_training_classes() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["train/bird/0.png", "train/cat/0.png", "val/cat/0.png"] {
+            write_picture(&dir.path().join(name), 9, 9, 1);
+        }
+        let loaded = load(dir.path(), Part::Test, &options()).unwrap();
+        assert_eq!(loaded.pictures.labels(), [1]);
+        assert_eq!(loaded.pictures.classes(), ["bird", "cat"]);
+        write_picture(&dir.path().join("val/ant/0.png"), 9, 9, 1);
+        let error = load(dir.path(), Part::Test, &options()).unwrap_err();
+        assert!(error.to_string().contains("ant"), "{error}");
     }
 
     #[test]

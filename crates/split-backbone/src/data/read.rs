@@ -73,6 +73,9 @@ pub fn read_picture(path: &Path) -> Result<RgbImage, PictureError> {
 ///
 /// As [`read_picture`].
 pub fn decode_picture(bytes: &[u8]) -> Result<RgbImage, PictureError> {
+    if is_cut_jpeg(bytes) {
+        return Err(damaged("the file ends within the picture"));
+    }
     let picture = if has_scan_per_component(bytes) {
         decode_jpeg(bytes)?
     } else {
@@ -89,6 +92,13 @@ pub fn decode_picture(bytes: &[u8]) -> Result<RgbImage, PictureError> {
         return Err(PictureError::Narrow { long, short });
     }
     Ok(picture)
+}
+
+/// Whether a JPEG ends before its picture does: decoders fill what is missing with grey. Coded
+/// data never holds these markers; a thumbnail's stand before the picture's own.
+fn is_cut_jpeg(bytes: &[u8]) -> bool {
+    let last = |marker: u8| bytes.windows(2).rposition(|two| two == [0xff, marker]);
+    bytes.starts_with(&[0xff, 0xd8]) && last(0xda).is_some_and(|scan| last(0xd9) < Some(scan))
 }
 
 fn decode_any(bytes: &[u8]) -> Result<RgbImage, PictureError> {
@@ -234,7 +244,9 @@ mod tests {
     fn damaged_jpegs_are_errors_and_never_panic() {
         let file = jpeg(&picture(), SamplingFactor::F_2_2, true);
         for length in 0..file.len() {
-            let _ = decode_picture(&file[..length]);
+            let cut = decode_picture(&file[..length]);
+            // The last two bytes only say that the picture ends.
+            assert!(cut.is_err(), "{length} of {} bytes", file.len());
         }
         for index in 0..file.len().min(700) {
             let mut damaged = file.clone();

@@ -34,6 +34,14 @@ pub enum CheckpointError {
         /// What the reader said.
         message: String,
     },
+    /// The weights are no numbers any more.
+    #[error("{path} is no number at step {step}; start again with a lower learning rate")]
+    NotFinite {
+        /// The tensor.
+        path: String,
+        /// Steps done.
+        step: usize,
+    },
     /// The run cannot start.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -56,7 +64,8 @@ impl Training {
     ///
     /// # Errors
     ///
-    /// When the optimizer state cannot be written.
+    /// When the optimizer state cannot be written, or a weight is no number: a rectifier can hide
+    /// that from the loss.
     pub fn to_checkpoint(&self) -> Result<Vec<u8>, CheckpointError> {
         let manifest = Manifest {
             unit_config: self.unit_config.clone(),
@@ -70,6 +79,14 @@ impl Training {
         };
         let mut archive = Archive::new(SCHEMA, &manifest)?;
         let weights = self.weights();
+        for (path, tensor) in weights.unit.iter().chain(&weights.rate) {
+            if !tensor.values.iter().all(|value| value.is_finite()) {
+                return Err(CheckpointError::NotFinite {
+                    path: path.clone(),
+                    step: self.step,
+                });
+            }
+        }
         archive.insert_state("unit", &weights.unit);
         archive.insert_state("rate", &weights.rate);
         for (name, optimizer) in [

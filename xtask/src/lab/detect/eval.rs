@@ -49,7 +49,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     };
     let pictures = setup.test_pictures()?;
     let reference = Reference::of(&setup, &pictures, (args.draws, args.seed))?;
-    println!(
+    say!(
         "{} pictures, {} cut at {}, unsplit mAP {:.4}",
         pictures.len(),
         setup.note.name,
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         let codec = CoveredCodec::new(codec, &setup.head, setup.side, &setup.device)?;
         let measured = closed_loop(&setup, &codec, &pictures)?;
         let row = reference.row(&setup, Row::default(), &measured.boxes)?;
-        println!(
+        say!(
             "{:<18} {:>8.1} bytes a frame ({:.1} payload, {:.1} estimated)  mAP {:.4} ({:+.4}, \
              95 % of draws {:+.4} to {:+.4})",
             bank.rungs()[rung].name,

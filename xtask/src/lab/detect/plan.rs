@@ -7,6 +7,7 @@ use split_bottleneck::{ActivationShape, Objective, Proxy, RateKind, TrainConfig,
 
 use super::SetupArgs;
 use crate::train::{Loss, UnitKind, count};
+use crate::values::{at_least_one, positive};
 
 /// Bytes of a frame that are not coded symbols: header, shape, checksum, coder flush.
 const FRAME_OVERHEAD_BYTES: f64 = 17.0;
@@ -33,10 +34,10 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "conv")]
     pub(crate) units: Vec<UnitKind>,
     /// Frame sizes to aim at, in bytes, highest first; lambda is found by dual ascent.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = positive)]
     pub(crate) target_bytes: Vec<f64>,
     /// Prices of a kilobit instead of frame sizes, lowest first.
-    #[arg(long, value_delimiter = ',', conflicts_with = "target_bytes")]
+    #[arg(long, value_delimiter = ',', value_parser = positive, conflicts_with = "target_bytes")]
     pub(crate) lambda: Vec<f64>,
     /// Channels of the latent [default: half of the activation's for the paper's layout, three
     /// quarters for the others].
@@ -61,13 +62,13 @@ pub(crate) struct TrainArgs {
     #[arg(long, default_value_t = 250)]
     pub(crate) next_steps: usize,
     /// Canvases of a step.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, value_parser = at_least_one, default_value_t = 8)]
     pub(crate) batch_size: usize,
     /// Peak learning rate without predictions.
-    #[arg(long, default_value_t = 3e-3)]
+    #[arg(long, value_parser = positive, default_value_t = 3e-3)]
     pub(crate) learning_rate: f64,
     /// Peak learning rate on predictions; more than 6e-4 destroyed units.
-    #[arg(long, default_value_t = 6e-4)]
+    #[arg(long, value_parser = positive, default_value_t = 6e-4)]
     pub(crate) head_learning_rate: f64,
     /// Weight of the predictions in the distortion.
     #[arg(long, default_value_t = 0.2)]

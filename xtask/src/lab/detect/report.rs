@@ -243,7 +243,7 @@ fn add_bounds(
 /// The table at the end of a run.
 pub(crate) fn print_table(document: &Document) {
     let backbone = &document.backbone;
-    println!(
+    say!(
         "\n{} cut at {}, unsplit mAP {:.4} on {}; whole network {:.1} M MACs",
         backbone.name,
         backbone.split,
@@ -251,16 +251,23 @@ pub(crate) fn print_table(document: &Document) {
         document.data.test,
         mega(backbone.macs)
     );
-    println!(
+    say!(
         "{:<24} {:>9} {:>9} {:>7} {:>8} {:>22} {:>15} {:>9}",
-        "what", "bytes", "payload", "mAP", "to whole", "95 % of draws", "device MMACs", "unit"
+        "what",
+        "bytes",
+        "payload",
+        "mAP",
+        "to whole",
+        "95 % of draws",
+        "device MMACs",
+        "unit"
     );
     for row in &document.rows {
         let interval = match (row.difference_low, row.difference_high) {
             (Some(low), Some(high)) => format!("{low:+.4} to {high:+.4}"),
             _ => "-".to_owned(),
         };
-        println!(
+        say!(
             "{:<24} {:>9.1} {:>9.1} {:>7.4} {:>+8.4} {:>22} {:>8.1} ({:>3.0}%) {:>9}",
             row.name,
             row.bytes,

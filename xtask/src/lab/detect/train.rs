@@ -13,7 +13,10 @@ use split_bottleneck::{ActivationCache, Bank, Klt, Rung, Tail, Training, UnitCon
 use super::plan::{Plan, Stage, TrainArgs, plans};
 use super::{Setup, mean_coverage, report};
 use crate::files::{folder, read, write_whole};
-use crate::train::{KLT_PICTURES, Trained, bar, count, now, show, stop_flag};
+use crate::run_folder;
+use crate::train::{
+    KLT_PICTURES, Trained, bar, count, now, rungs_are_trained, show, stop_flag, stopped,
+};
 
 /// Memory for cached activations.
 const CACHE_BYTES: usize = 6 << 30;
@@ -48,10 +51,15 @@ pub(crate) struct TrainedOn {
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let started = now();
-    let out = folder(&args.out)?;
+    run_folder::check_record(args.record.as_deref())?;
     let setup = args.setup.open(None)?;
     let files = photos(args, &setup)?;
-    check_folder(args, &out)?;
+    let out = folder(&args.out)?;
+    let mut identity = args.clone();
+    identity.resume = false;
+    identity.out = PathBuf::new();
+    identity.record = None;
+    run_folder::begin(&out, &format!("{identity:#?}\n"), args.resume)?;
     let trained_on = activations(args, &setup, &files)?;
     let coverage = coverage(args, &setup, &files, trained_on.cache.shape().height)?;
     let stop = stop_flag()?;
@@ -65,6 +73,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         warm = Some(weights);
         trained.push(rung);
     }
+    rungs_are_trained();
     let rungs = trained.iter().map(|one| one.rung.clone()).collect();
     let bank = Bank::new(setup.note.clone(), rungs)?;
     write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
@@ -76,7 +85,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         document.merge_into(record)?;
     }
     report::print_table(&document);
-    println!(
+    say!(
         "bank, results.json, results.csv and curve.svg are in {} ({:.0} s)",
         out.display(),
         started.elapsed().as_secs_f64()
@@ -254,13 +263,10 @@ fn advance(
     bar.set_position(count(training.step_count()));
     let mut saved = now();
     while !training.is_done() {
-        let report = training.advance(cache, &distortion).with_context(|| {
-            format!(
-                "training {}; its last checkpoint is {}",
-                stage.name,
-                file.display()
-            )
-        })?;
+        let report = match training.advance(cache, &distortion) {
+            Ok(report) => report,
+            Err(error) => return Err(stopped(&training, error.into(), &stage.name, file)),
+        };
         show(&bar, &stage.name, &report);
         let stopping = stop.load(Ordering::Relaxed);
         if stopping || saved.elapsed() > CHECKPOINT_EVERY {
@@ -279,37 +285,4 @@ fn advance(
     write_whole(file, &training.to_checkpoint()?)?;
     bar.finish_and_clear();
     Ok(training)
-}
-
-/// Refuses to mix two runs in one folder; a new run removes the checkpoints of an old one.
-fn check_folder(args: &TrainArgs, out: &Path) -> Result<()> {
-    let path = out.join("run.json");
-    let mut identity = args.clone();
-    identity.resume = false;
-    identity.out = PathBuf::new();
-    identity.record = None;
-    let text = format!("{identity:#?}\n");
-    if args.resume {
-        let old = read(&path).with_context(|| {
-            format!(
-                "--resume needs a run in {}; leave --resume out to start one",
-                out.display()
-            )
-        })?;
-        if old != text.as_bytes() {
-            bail!(
-                "{} was written by a run with other options; repeat them or use another --out",
-                path.display()
-            );
-        }
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(out)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "checkpoint") {
-            std::fs::remove_file(&path)
-                .with_context(|| format!("removing the old {}", path.display()))?;
-        }
-    }
-    write_whole(&path, text.as_bytes())
 }
