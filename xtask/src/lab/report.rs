@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use split_backbone::rivals::PictureCodec;
-use split_backbone::{CutProfile, Part, Pictures, Profile, rivals};
+use split_backbone::{CutProfile, Pictures, Profile, rivals};
 use split_bottleneck::{Bank, Evaluation, Measured, RungCodec, evaluate};
 
 use crate::record::{Backbone, Data, Document, Row, command_line, git_state};
