@@ -61,13 +61,13 @@ impl BundleCodec {
     }
 
     /// Decodes what is there of one frame, whose end may be cut off and, with
-    /// [`Checksums::Segment`], whose segments may be damaged. [`Received`] says which
+    /// [`Checksums::Segment`](crate::Checksums::Segment), whose segments may be damaged. [`Received`] says which
     /// channels are present; the others hold their fill.
     ///
     /// # Errors
     /// [`DecodeError::NothingArrived`] where no segment is whole and undamaged, and as
     /// [`Self::decode_symbols`] for what is not a frame of this codec. A cut frame with
-    /// [`Checksums::Frame`] is refused, since nothing vouches for its parts.
+    /// [`Checksums::Frame`](crate::Checksums::Frame) is refused, since nothing vouches for its parts.
     pub fn decode_partial(&self, bytes: &[u8]) -> Result<Received, DecodeError> {
         let frame = BundleRef::parse_prefix(bytes)?;
         self.check_frame(&frame)?;

@@ -79,7 +79,7 @@ impl BundleCodec {
     }
 
     /// Quantizes and encodes several groups of latents into one file, which carries shapes,
-    /// quantizers and tables and so decodes alone: see [`FileReader`].
+    /// quantizers and tables and so decodes alone: see [`FileReader`](crate::FileReader).
     ///
     /// # Errors
     /// As [`Self::encode`]; [`EncodeError::TooMany`] beyond [`crate::MAX_FILE_FRAMES`] frames

@@ -50,13 +50,11 @@ pub(crate) struct ContextRows {
 }
 
 impl ContextRows {
-    /// `None` where the tables do not list small alphabets from the same symbol on.
+    /// `None` where the tables together list a large range of symbols.
     pub(crate) fn new(tables: &[FreqTable], model: &ContextModel) -> Option<Self> {
-        let min = tables.first()?.min();
+        let min = tables.iter().map(FreqTable::min).min()?;
         let fits = |table: &FreqTable| {
-            table.min() == min
-                && table.frequencies().len() < ESCAPE as usize
-                && u32::from(table.escape_frequency()) < SCALE
+            table.max() - min < ESCAPE.cast_signed() && u32::from(table.escape_frequency()) < SCALE
         };
         if !tables.iter().all(fits) {
             return None;
@@ -103,7 +101,8 @@ impl ContextRows {
     fn add(&mut self, table: &FreqTable) -> Option<()> {
         let mut slots = Vec::with_capacity(SCALE as usize);
         let first_entry = self.entries.len();
-        let listed = (0..).zip(table.frequencies().iter().copied());
+        let above = (table.min() - self.min).cast_unsigned();
+        let listed = (above..).zip(table.frequencies().iter().copied());
         let escape = (ESCAPE, table.escape_frequency());
         for (index, frequency) in listed.filter(|&(_, f)| f > 0).chain([escape]) {
             let start = small_u32(slots.len());
