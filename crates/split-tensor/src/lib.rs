@@ -21,7 +21,7 @@
 //! | the coder of the paper to compare with | [`Huffman`] |
 //!
 //! Contexts decode at twice the speed of constriction's order 0 with AVX-512 and 16 lanes, at half of
-//! it over one lane, the default of small payloads; `docs/decisions/0011` has every path.
+//! it over one lane, the default of small payloads; `docs/decisions/0007` has every path.
 //!
 //! Buffers can be kept: the calls ending in `_reusing` and `_into` allocate nothing once a
 //! [`Scratch`] or [`BundleScratch`] has grown. Bytes from outside never make a decoder panic,

@@ -200,12 +200,17 @@ impl Document {
 
 /// Versions of what computed a figure.
 pub(crate) fn versions(backend: Backend) -> BTreeMap<&'static str, String> {
-    [
+    let mut versions: BTreeMap<&'static str, String> = [
         ("burn", "0.22.1".to_owned()),
         ("backend", backend.name().to_owned()),
         ("split", env!("CARGO_PKG_VERSION").to_owned()),
     ]
-    .into()
+    .into();
+    // Set by Cargo settings that compile in another way than people do.
+    if let Some(build) = option_env!("SPLIT_BUILD") {
+        versions.insert("build", build.to_owned());
+    }
+    versions
 }
 
 /// The command as a user types it, without where this machine keeps its pictures and weights.
