@@ -10,7 +10,7 @@ use crate::setup::Setup;
 use crate::train::{TrainArgs, Trained, bar, count};
 
 /// Qualities of the picture codecs.
-const QUALITIES: [u8; 11] = [0, 2, 5, 10, 20, 30, 45, 60, 75, 90, 100];
+const QUALITIES: [u8; 9] = [0, 10, 20, 30, 45, 60, 75, 90, 100];
 
 /// Measures every rung closed loop on the whole test set, then the picture codecs.
 pub(crate) fn measure(

@@ -10,6 +10,9 @@ const COMPARED_AFTER: [f64; 3] = [0.3, 0.5, 0.75];
 /// Pictures of a comparison.
 const COMPARED_PICTURES: usize = 1000;
 
+/// Steps that the trend of the rate is carried on.
+const LOOK_AHEAD: f64 = 60.0;
+
 /// Bounds of what a comparison may find. Proxies of the rate are off by a factor; more than this
 /// is a unit that has not learned anything yet.
 const SHARE_MIN: f64 = 0.05;
@@ -26,15 +29,16 @@ impl Training {
     /// takes more bits than asked for and lowers it otherwise. The rate here is that of rounded
     /// symbols: the noisy one, which the gradient needs, lies far above it where most are zero.
     pub(super) fn follow_rate(&mut self, bits: f64, warming: bool) {
-        self.mean_bits = if self.step == 0 {
-            bits
-        } else {
-            0.95 * self.mean_bits + 0.05 * bits
-        };
+        let before = if self.step == 0 { bits } else { self.mean_bits };
+        self.mean_bits = 0.95 * before + 0.05 * bits;
         if let Objective::TargetBits { bits: target, .. } = self.config.objective
             && !warming
         {
             let excess = (self.coded_bits() / target).max(1e-6).ln();
+            // The unit answers a price some dozens of steps later. Without a look ahead the price
+            // runs on past the target, and channels that fell silent come back slowly.
+            let trend = (self.mean_bits / before.max(1e-6)).max(1e-6).ln();
+            let excess = excess + LOOK_AHEAD * trend.clamp(-0.05, 0.05);
             // The unit follows less and less as its learning rate falls, and so does the price, but
             // not down to nothing: what is left to correct late is small and slow.
             let gain = 0.06 * cosine(self.step, self.config.steps).max(0.25);
