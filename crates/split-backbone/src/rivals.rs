@@ -247,7 +247,9 @@ fn webp_file(
     config.quality = f32::from(quality);
     if codec == PictureCodec::WebPLossless {
         config.lossless = 1;
-        config.quality = 100.0;
+        // Here this is effort. At 100 libwebp tries every way there is: several times as long, for
+        // files that hardly differ.
+        config.quality = 90.0;
     }
     let encoder = webp::Encoder::from_rgb(rgb8, u32::from(width), u32::from(height));
     let file = encoder
