@@ -1,5 +1,7 @@
 //! Laws of training: it learns, leaves the backbone alone, repeats and resumes.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod common;
 
 use burn::tensor::Device;
@@ -172,7 +174,7 @@ fn a_target_steers_the_bits_and_what_training_says_is_what_the_coder_takes() {
         priced.real,
         free.real
     );
-    for taken in [free, priced] {
+    for taken in [&free, &priced] {
         // Of a payload of two bytes the flush is known to a bit or two only.
         let allowed = (0.03 * taken.estimated).max(2.0);
         assert!(
@@ -181,12 +183,12 @@ fn a_target_steers_the_bits_and_what_training_says_is_what_the_coder_takes() {
             taken.real,
             taken.estimated
         );
-        let off = (taken.said - taken.estimated) / taken.estimated;
-        assert!(
-            off.abs() < 0.4,
-            "said {}, estimated {}",
-            taken.said,
-            taken.estimated
-        );
     }
+    let off = (free.said - free.estimated) / free.estimated;
+    assert!(
+        off.abs() < 0.15,
+        "said {}, estimated {}",
+        free.said,
+        free.estimated
+    );
 }

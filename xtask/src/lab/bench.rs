@@ -66,6 +66,8 @@ struct Line {
 struct Bench {
     setup: Setup,
     codec: RungCodec,
+    /// What computes, as `--list-devices` names it.
+    device: String,
 }
 
 /// What the steps of one batch hand on.
@@ -101,7 +103,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         }
         .open()?;
         let codec = rung(args, &setup)?;
-        benches.push(Bench { setup, codec });
+        let device = backend.adapters()?.into_iter().next().unwrap_or_default();
+        benches.push(Bench {
+            setup,
+            codec,
+            device,
+        });
     }
     say!(
         "{:<12} {:<8} {:>5} {:>10} {:>10} {:>10}   (ms; {} repeats)",
@@ -282,7 +289,7 @@ fn line(bench: &Bench, what: &'static str, batch: usize, times: &mut [f64]) -> L
         what,
         model: bench.setup.note.name.clone(),
         backend: bench.setup.backend.name(),
-        device: format!("{:?}", bench.setup.device),
+        device: bench.device.clone(),
         batch,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         ms_median: at(2),

@@ -12,7 +12,7 @@ use crate::state::module_state;
 const COMPONENTS: usize = 3;
 /// A learned density of symbols: a mixture of three logistics for each latent channel,
 /// integrated over the quantizer's unit bins. Its cross-entropy is the differentiable rate;
-/// [`export`](Self::export) turns it into the coder's integer tables.
+/// [`RateModel::export`](crate::RateModel::export) turns it into the coder's integer tables.
 #[derive(Module, Debug)]
 pub struct MixtureRate {
     /// Unnormalised log weights, `[components, channels]`.

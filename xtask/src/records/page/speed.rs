@@ -128,12 +128,14 @@ fn bar(line: &SpeedLine, names: &[String]) -> Bar {
     }
 }
 
-/// Backend, what it computed on where the name says more, and what ran beside it.
+/// Backend, what it computed on where the name says more (without kind and driver, which stand in
+/// brackets), and what ran beside it.
 fn who(line: &SpeedLine) -> String {
     let device = if line.device.eq_ignore_ascii_case(&line.backend) {
         String::new()
     } else {
-        format!(", {}", line.device)
+        let name = line.device.split(" (").next().unwrap_or(&line.device);
+        format!(", {name}")
     };
     let peer = line.peer.as_ref();
     let peer = peer.map_or_else(String::new, |peer| format!(" (beside {peer})"));
