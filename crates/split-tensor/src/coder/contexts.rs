@@ -2,29 +2,30 @@
 //! channels are sixteen numbers in a row and their classes come out of a few vectors. Compilers
 //! make these loops; only the wrappers that let them use wider registers are in `simd`.
 
+mod build;
+
 use alloc::vec::Vec;
 
 use super::rans::{LOW, MAX_LANES, refill};
 use crate::error::DecodeError;
 use crate::limits::{small_u16, small_u32};
-use crate::table::context::{ContextModel, Measure};
-use crate::table::{FreqTable, SCALE, SCALE_BITS};
+use crate::table::{SCALE, SCALE_BITS};
 
-/// Buckets of a table, and slots of a bucket.
-const BUCKETS: usize = 64;
+/// Buckets of a table.
+const BUCKETS: usize = 128;
 
-/// Index of an escape in an entry.
-const ESCAPE: u32 = 255;
+/// Slots of a bucket.
+const WITHIN: usize = SCALE as usize / BUCKETS;
+
+/// Index of an escape in an entry, and of a bucket that is spelled out.
+pub(crate) const ESCAPE: u32 = 255;
 
 /// Channels that lie together, one value of each; the last group is padded.
 pub(crate) const GROUP: usize = 16;
 
-/// Tables up to which vectors look at slots: they fit the second cache then, and one load from
-/// there takes less time than two from the first.
-const MAX_ONE_LEVEL: usize = 16;
-
-/// Two levels in place of a table's 4096 slots, so that the tables of many contexts stay in the
-/// first cache: a bucket of 64 slots, then the entry of a slot within.
+/// A bucket of 32 slots for one load in place of a table's 4096 slots, so that the tables of many
+/// contexts stay in the first cache. Nearly every bucket is covered by one or two entries, and
+/// holds them; the few where rare symbols crowd say where each of their slots is spelled out.
 #[derive(Debug, Clone)]
 pub(crate) struct ContextRows {
     channels: usize,
@@ -40,106 +41,19 @@ pub(crate) struct ContextRows {
     lowest: Vec<[u32; GROUP]>,
     /// That of each channel's first symbol, by group.
     first: Vec<[u32; GROUP]>,
-    /// From the lowest bit on: lift (8 bits), shift (4), base (20): the entry of a slot is
-    /// `entries[base + ((slot % 64 + lift) >> shift)]`.
-    buckets: Vec<u32>,
-    /// Symbol minus `min` or [`ESCAPE`] (8 bits), first slot (12), frequency (12).
-    entries: Vec<u32>,
-    /// Slots of all tables, where they are few: as [`Self::entries`], but slot minus first slot.
-    slots: Vec<u32>,
+    /// Two entries each, the lower half's for slots before the first slot of the upper half's.
+    /// An entry is, from the lowest bit on, symbol minus `min` (8 bits), first slot (12),
+    /// frequency (12). Where both have the index [`ESCAPE`], the other bits say where
+    /// the bucket's slots begin in `spelled`.
+    buckets: Vec<u64>,
+    /// Entries of single slots; the index [`ESCAPE`] is an escape here.
+    spelled: Vec<u32>,
+    /// By symbol from `min` on, then table: the first slot behind it. None where there are many
+    /// tables or symbols.
+    starts: Vec<[u32; GROUP]>,
 }
 
 impl ContextRows {
-    /// `None` where the tables together list a large range of symbols.
-    pub(crate) fn new(tables: &[FreqTable], model: &ContextModel) -> Option<Self> {
-        let min = tables.iter().map(FreqTable::min).min()?;
-        let fits = |table: &FreqTable| {
-            table.max() - min < ESCAPE.cast_signed() && u32::from(table.escape_frequency()) < SCALE
-        };
-        if !tables.iter().all(fits) {
-            return None;
-        }
-        let channels = model.channels.len();
-        let groups = channels.div_ceil(GROUP);
-        let steps = model
-            .channels
-            .iter()
-            .map(|channel| channel.thresholds.len());
-        let steps = steps.max().unwrap_or(0);
-        let mut rows = Self {
-            channels,
-            by_magnitude: model.measure == Measure::Magnitude,
-            min,
-            steps,
-            thresholds: alloc::vec![[i32::MAX; GROUP]; steps * groups],
-            tables: alloc::vec![[0; GROUP]; steps * groups],
-            lowest: alloc::vec![[0; GROUP]; groups],
-            first: alloc::vec![[0; GROUP]; groups],
-            buckets: Vec::new(),
-            entries: Vec::new(),
-            slots: Vec::new(),
-        };
-        let bucket_of = |table: u16| u32::from(table) * small_u32(BUCKETS);
-        for (at, channel) in model.channels.iter().enumerate() {
-            let (group, at) = (at / GROUP, at % GROUP);
-            rows.first[group][at] = bucket_of(channel.first);
-            rows.lowest[group][at] = bucket_of(channel.tables[0]);
-            let steps = channel.thresholds.iter().zip(&channel.tables[1..]);
-            for (step, (&threshold, &table)) in steps.enumerate() {
-                rows.thresholds[group * rows.steps + step][at] = threshold;
-                rows.tables[group * rows.steps + step][at] = bucket_of(table);
-            }
-        }
-        tables.iter().try_for_each(|table| rows.add(table))?;
-        if tables.len() > MAX_ONE_LEVEL {
-            rows.slots = Vec::new();
-        }
-        Some(rows)
-    }
-
-    /// Adds the buckets and entries of a table; `None` where there are too many entries.
-    fn add(&mut self, table: &FreqTable) -> Option<()> {
-        let mut slots = Vec::with_capacity(SCALE as usize);
-        let first_entry = self.entries.len();
-        let above = (table.min() - self.min).cast_unsigned();
-        let listed = (above..).zip(table.frequencies().iter().copied());
-        let escape = (ESCAPE, table.escape_frequency());
-        for (index, frequency) in listed.filter(|&(_, f)| f > 0).chain([escape]) {
-            let start = small_u32(slots.len());
-            let entry = index | (start << 8) | (u32::from(frequency) << 20);
-            let at = self.entries.len();
-            slots.resize(slots.len() + usize::from(frequency), at);
-            self.entries.push(entry);
-        }
-        debug_assert!(slots.len() == SCALE as usize && self.entries.len() > first_entry);
-        if self.buckets.len() < MAX_ONE_LEVEL * BUCKETS {
-            let of = |(slot, &at): (u32, &usize)| {
-                let entry = self.entries[at];
-                let offset = slot - ((entry >> 8) & 0xfff);
-                (entry & 0xfff0_00ff) | (offset << 8)
-            };
-            self.slots.extend((0..).zip(&slots).map(of));
-        }
-        for slots in slots.chunks_exact(BUCKETS) {
-            let bound = slots.iter().position(|&entry| entry != slots[0]);
-            let bound = bound.unwrap_or(BUCKETS);
-            let one_begins = slots[bound..].iter().all(|&entry| entry == slots[0] + 1);
-            let (base, lift, shift) = if one_begins {
-                (slots[0], BUCKETS - bound, BUCKETS.ilog2())
-            } else {
-                // Rare symbols crowd here: an entry for every slot.
-                let base = self.entries.len();
-                let spelled_out: Vec<u32> = slots.iter().map(|&at| self.entries[at]).collect();
-                self.entries.extend(spelled_out);
-                (base, 0, 0)
-            };
-            let base = u32::try_from(base).ok().filter(|&base| base < 1 << 20)?;
-            self.buckets
-                .push(small_u32(lift) | (shift << 8) | (base << 12));
-        }
-        Some(())
-    }
-
     /// Numbers that a pixel takes in a row: its channels, padded to whole groups.
     pub(crate) fn stride(&self) -> usize {
         self.lowest.len() * GROUP
@@ -180,7 +94,7 @@ impl ContextRows {
     pub(crate) fn read_escapes(
         &self,
         tables: &[u32],
-        here: &mut [i32; GROUP],
+        here: &mut [i32],
         escape: &mut dyn FnMut(u16) -> Result<i32, DecodeError>,
     ) -> Result<(), DecodeError> {
         let reads = here.iter_mut().zip(tables);
@@ -259,14 +173,27 @@ impl ContextRows {
 
     /// Symbol above the smallest, and the state before the refill.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "both halves")]
     fn look_up(&self, table: u32, state: u32) -> (u32, u32) {
         let slot = state & (SCALE - 1);
-        let bucket = self.buckets[(table + slot / small_u32(BUCKETS)) as usize];
-        let lifted = slot % small_u32(BUCKETS) + (bucket & 0xff);
-        let at = (bucket >> 12) + (lifted >> ((bucket >> 8) & 0xf));
-        let entry = self.entries[at as usize];
+        let bucket = self.buckets[(table + slot / small_u32(WITHIN)) as usize];
+        let [low, high] = [bucket as u32, (bucket >> 32) as u32];
+        let mut entry = if slot >= (high >> 8) & 0xfff {
+            high
+        } else {
+            low
+        };
+        if entry & 0xff == ESCAPE {
+            entry = self.spelled_out(entry, slot);
+        }
         let advanced = (entry >> 20) * (state >> SCALE_BITS) + slot - ((entry >> 8) & 0xfff);
         (entry & 0xff, advanced)
+    }
+
+    /// The entry of a slot whose bucket is spelled out.
+    #[cold]
+    pub(crate) fn spelled_out(&self, entry: u32, slot: u32) -> u32 {
+        self.spelled[(entry >> 8) as usize + slot as usize % WITHIN]
     }
 
     pub(crate) fn channels(&self) -> usize {
@@ -304,16 +231,18 @@ impl ContextRows {
         &self.first[group]
     }
 
-    /// Buckets and entries, neither of them empty.
+    /// Buckets of all tables, 128 of each; a group's tables are given by their first ones.
     #[inline]
-    pub(crate) fn levels(&self) -> (&[u32], &[u32]) {
-        (&self.buckets, &self.entries)
+    pub(crate) fn buckets(&self) -> &[u64] {
+        &self.buckets
     }
 
-    /// Slots of all tables, none where there are many tables.
+    /// By symbol from the smallest on, then table: the first slot behind it, 4096 where nothing
+    /// follows. The number of them at or below a slot is the symbol that has it, and all of them are
+    /// for an escape. Empty where there are many tables or symbols.
     #[inline]
-    pub(crate) fn slots(&self) -> &[u32] {
-        &self.slots
+    pub(crate) fn starts(&self) -> &[[u32; GROUP]] {
+        &self.starts
     }
 
     /// What is written for an escape until its value is read; no symbol with a slot.
@@ -376,10 +305,11 @@ pub(crate) fn neighbours<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::context::ChannelContext;
+    use crate::table::FreqTable;
+    use crate::table::context::{ChannelContext, ContextModel, Measure};
 
     #[test]
-    fn two_levels_find_what_the_slots_say() {
+    fn buckets_find_what_the_slots_say() {
         let frequencies = [
             &[1u16, 2, 3, 0, 60, 500, 3000, 400, 100, 20, 5, 1, 1][..],
             &[4095],
@@ -405,15 +335,10 @@ mod tests {
             let mut start = 0;
             for (index, frequency) in listed.filter(|entry| entry.1 > 0).chain([escape]) {
                 for slot in start..start + u32::from(frequency) {
-                    let bucket = rows.buckets[at * BUCKETS + slot as usize / BUCKETS];
-                    let within = (slot % 64 + (bucket & 0xff)) >> ((bucket >> 8) & 0xf);
-                    let entry = rows.entries[((bucket >> 12) + within) as usize];
-                    assert_eq!(entry & 0xff, index);
-                    assert_eq!((entry >> 8) & 0xfff, start);
-                    assert_eq!(entry >> 20, u32::from(frequency));
-                    let one_level = rows.slots[at * SCALE as usize + slot as usize];
-                    assert_eq!(one_level & 0xfff0_00ff, entry & 0xfff0_00ff);
-                    assert_eq!((one_level >> 8) & 0xfff, slot - start);
+                    let state = slot | (5 << SCALE_BITS);
+                    let found = rows.look_up(small_u32(at * BUCKETS), state);
+                    let advanced = 5 * u32::from(frequency) + slot - start;
+                    assert_eq!(found, (index, advanced), "table {at}, slot {slot}");
                 }
                 start += u32::from(frequency);
             }

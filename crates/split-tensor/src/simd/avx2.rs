@@ -1,5 +1,6 @@
 //! Eight lanes a vector.
 
+mod contexts;
 mod decode;
 mod encode;
 
@@ -50,8 +51,19 @@ impl Avx2 {
         words: &mut &[u8],
         escape: &mut dyn FnMut(u16) -> Result<i32, DecodeError>,
     ) -> Result<(), DecodeError> {
-        // SAFETY: `self` exists, so `new` has found every feature that the callee enables.
-        unsafe { decode_row(contexts, (above, current), lanes, words, escape) }
+        // SAFETY: `self` exists, so `new` has found every feature that the callees enable.
+        unsafe {
+            match lanes.count {
+                _ if !contexts.channels().is_multiple_of(WIDTH) => {
+                    decode_row(contexts, (above, current), lanes, words, escape)
+                }
+                8 => contexts::row::<1>(contexts, (above, current), lanes, words, escape),
+                16 => contexts::row::<2>(contexts, (above, current), lanes, words, escape),
+                32 => contexts::row::<4>(contexts, (above, current), lanes, words, escape),
+                64 => contexts::row::<8>(contexts, (above, current), lanes, words, escape),
+                _ => decode_row(contexts, (above, current), lanes, words, escape),
+            }
+        }
     }
 
     pub(super) fn start_rounds(

@@ -62,13 +62,16 @@ impl Avx512 {
         // SAFETY: `self` exists, so `new` has found every feature that the callees enable.
         unsafe {
             match lanes.count {
-                count if !contexts.channels().is_multiple_of(count.max(WIDTH)) => {
-                    decode_row(contexts, (above, current), lanes, words, escape)
+                _ if !contexts.channels().is_multiple_of(WIDTH) => {
+                    self.narrow
+                        .decode_row(contexts, (above, current), lanes, words, escape)
                 }
                 16 => contexts::row::<1>(contexts, (above, current), lanes, words, escape),
                 32 => contexts::row::<2>(contexts, (above, current), lanes, words, escape),
                 64 => contexts::row::<4>(contexts, (above, current), lanes, words, escape),
-                _ => decode_row(contexts, (above, current), lanes, words, escape),
+                _ => self
+                    .narrow
+                    .decode_row(contexts, (above, current), lanes, words, escape),
             }
         }
     }
@@ -169,16 +172,4 @@ fn lists_all(table: &CoderTable, symbols: &[i32]) -> bool {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
 fn find(symbols: &[i32], wanted: i32) -> Option<usize> {
     slots::find(symbols, wanted)
-}
-
-/// The scalar loop, compiled for wider registers.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
-fn decode_row(
-    contexts: &ContextRows,
-    (above, current): (Option<&[i32]>, &mut [i32]),
-    lanes: &mut Lanes<'_>,
-    words: &mut &[u8],
-    escape: &mut dyn FnMut(u16) -> Result<i32, DecodeError>,
-) -> Result<(), DecodeError> {
-    contexts.decode_row(above, current, lanes, words, escape)
 }

@@ -211,7 +211,7 @@ fn load_both(bytes: &[u8; SHUFFLED]) -> __m256i {
 /// Which states are low, as a mask of eight bits and as a mask of whole lanes.
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
-fn low_states(states: __m256i) -> (usize, __m256i) {
+pub(super) fn low_states(states: __m256i) -> (usize, __m256i) {
     // States stay below 2^31, so the signed comparison is right.
     let low = _mm256_cmpgt_epi32(_mm256_set1_epi32(LOW.cast_signed()), states);
     (mask_of(low), low)
@@ -220,7 +220,12 @@ fn low_states(states: __m256i) -> (usize, __m256i) {
 /// States with a word shifted in where `low` says so.
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
-fn refill(states: __m256i, mask: usize, low: __m256i, words: &[u8; 2 * WIDTH]) -> __m256i {
+pub(super) fn refill(
+    states: __m256i,
+    mask: usize,
+    low: __m256i,
+    words: &[u8; 2 * WIDTH],
+) -> __m256i {
     // SAFETY: the array holds eight 16-bit words; the load needs no alignment.
     let words = unsafe { _mm_loadu_si128(words.as_ptr().cast()) };
     let words = _mm256_permutevar8x32_epi32(_mm256_cvtepu16_epi32(words), indices(EXPAND[mask]));
@@ -298,7 +303,7 @@ fn rounds<const VECTORS: usize>(
 
 /// The lowest `count` set bits, also as whole lanes.
 #[target_feature(enable = "avx2,popcnt")]
-fn first_set(mask: usize, count: usize) -> (usize, __m256i) {
+pub(super) fn first_set(mask: usize, count: usize) -> (usize, __m256i) {
     let (mut kept, mut rest) = (0, mask);
     for _ in 0..count {
         kept |= rest & rest.wrapping_neg();

@@ -4,12 +4,12 @@ use core::arch::x86_64::*;
 
 use super::decode::{first_set, refill};
 use super::{WIDTH, load_states, store_states};
-use crate::coder::contexts::{ContextRows, GROUP, Lanes, neighbours};
+use crate::coder::contexts::{ContextRows, ESCAPE, GROUP, Lanes, neighbours};
 use crate::coder::rans::LOW;
 use crate::error::DecodeError;
-use crate::table::SCALE_BITS;
+use crate::table::{SCALE, SCALE_BITS};
 
-/// Decodes a row with a multiple of the lanes for channels; see [`ContextRows::decode_row`].
+/// Decodes a row of a multiple of sixteen channels; see [`ContextRows::decode_row`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
 pub(super) fn row<const VECTORS: usize>(
     contexts: &ContextRows,
@@ -18,51 +18,60 @@ pub(super) fn row<const VECTORS: usize>(
     words: &mut &[u8],
     escape: &mut dyn FnMut(u16) -> Result<i32, DecodeError>,
 ) -> Result<(), DecodeError> {
+    // Those whose turn it is come first; the others move up behind them.
     let mut states = load_states::<VECTORS>(&lanes.states[..VECTORS * WIDTH]);
+    states.rotate_left(lanes.next / WIDTH % VECTORS);
     let low = _mm512_set1_epi32(LOW.cast_signed());
     let min = _mm512_set1_epi32(contexts.min());
-    let escaped = _mm512_set1_epi32(contexts.escape());
+    let escaped = _mm512_set1_epi32(ESCAPE.cast_signed());
     let stride = contexts.stride();
     let mut left = *words;
     for column in 0..current.len() / stride {
         let (done, rest) = current.split_at_mut(column * stride);
         let neighbours = neighbours(above, done, column, stride);
         let groups = rest[..stride].as_chunks_mut::<GROUP>().0;
-        for (round, here) in groups.chunks_exact_mut(VECTORS).enumerate() {
-            for (vector, here) in here.iter_mut().enumerate() {
-                let group = round * VECTORS + vector;
-                let table = match neighbours {
-                    None => load_buckets(contexts.first(group)),
-                    Some(rows) => {
-                        let rows = rows.map(|row| load(&row.as_chunks::<GROUP>().0[group]));
-                        table_of(contexts, group, sum_of(contexts.by_magnitude(), rows))
-                    }
-                };
-                let (index, advanced) = look_up(contexts, table, states[vector]);
-                let symbols = _mm512_add_epi32(min, index);
-                // SAFETY: the array holds sixteen 32-bit values.
-                unsafe { _mm512_storeu_si512(here.as_mut_ptr().cast(), symbols) };
-                let mut mask = _mm512_cmplt_epu32_mask(advanced, low);
-                let mut padded = [0; 2 * WIDTH];
-                let room = if let Some(room) = left.first_chunk() {
-                    room
-                } else {
-                    padded[..left.len()].copy_from_slice(left);
-                    if 2 * mask.count_ones() as usize > left.len() {
-                        mask = first_set(mask, left.len() / 2);
-                    }
-                    &padded
-                };
-                states[vector] = refill(advanced, mask, room);
-                left = &left[2 * mask.count_ones() as usize..];
-                if _mm512_cmpeq_epi32_mask(symbols, escaped) != 0 {
-                    contexts.read_escapes(&store(table), here, escape)?;
+        for (group, here) in groups.iter_mut().enumerate() {
+            let table = match neighbours {
+                None => load_buckets(contexts.first(group)),
+                Some(rows) => {
+                    let rows = rows.map(|row| load(&row.as_chunks::<GROUP>().0[group]));
+                    table_of(contexts, group, sum_of(contexts.by_magnitude(), rows))
                 }
+            };
+            let slot = _mm512_and_si512(states[0], _mm512_set1_epi32(0xfff));
+            let found = if contexts.starts().is_empty() {
+                by_buckets(contexts, table, slot)
+            } else {
+                by_starts(contexts.starts(), table, slot)
+            };
+            let symbols = _mm512_add_epi32(min, found.index);
+            // SAFETY: the array holds sixteen 32-bit values.
+            unsafe { _mm512_storeu_si512(here.as_mut_ptr().cast(), symbols) };
+            let shifted = _mm512_srli_epi32::<SCALE_BITS>(states[0]);
+            let product = _mm512_mullo_epi32(found.frequency, shifted);
+            let advanced = _mm512_add_epi32(product, _mm512_sub_epi32(slot, found.start));
+            let mut mask = _mm512_cmplt_epu32_mask(advanced, low);
+            let mut padded = [0; 2 * WIDTH];
+            let room = if let Some(room) = left.first_chunk() {
+                room
+            } else {
+                padded[..left.len()].copy_from_slice(left);
+                if 2 * mask.count_ones() as usize > left.len() {
+                    mask = first_set(mask, left.len() / 2);
+                }
+                &padded
+            };
+            states[0] = refill(advanced, mask, room);
+            states.rotate_left(1);
+            left = &left[2 * mask.count_ones() as usize..];
+            if _mm512_cmpeq_epi32_mask(found.index, escaped) != 0 {
+                contexts.read_escapes(&store(table), here, escape)?;
             }
         }
     }
     *words = left;
     lanes.next += contexts.channels() * (current.len() / stride);
+    states.rotate_right(lanes.next / WIDTH % VECTORS);
     store_states(&states, &mut lanes.states[..VECTORS * WIDTH]);
     Ok(())
 }
@@ -74,6 +83,20 @@ fn store(values: __m512i) -> [u32; WIDTH] {
     // SAFETY: the array holds sixteen 32-bit values; the store needs no alignment.
     unsafe { _mm512_storeu_si512(stored.as_mut_ptr().cast(), values) };
     stored
+}
+
+/// Entries, with those of slots that are spelled out in the lanes of the mask.
+#[cold]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
+fn spell_out(contexts: &ContextRows, mask: __mmask16, entry: __m512i, slot: __m512i) -> __m512i {
+    let (mut entries, slots) = (store(entry), store(slot));
+    let mut rest = mask;
+    while rest != 0 {
+        let lane = rest.trailing_zeros() as usize;
+        entries[lane] = contexts.spelled_out(entries[lane], slots[lane]);
+        rest &= rest - 1;
+    }
+    load_buckets(&entries)
 }
 
 #[inline]
@@ -116,65 +139,77 @@ fn table_of(contexts: &ContextRows, group: usize, sum: __m512i) -> __m512i {
     table
 }
 
-/// Symbols above the smallest, and the states before the refill.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
-fn look_up(contexts: &ContextRows, table: __m512i, states: __m512i) -> (__m512i, __m512i) {
-    let slot = _mm512_and_si512(states, _mm512_set1_epi32(0xfff));
-    let shifted = _mm512_srli_epi32::<SCALE_BITS>(states);
-    let middle = |entry| _mm512_and_si512(_mm512_srli_epi32::<8>(entry), _mm512_set1_epi32(0xfff));
-    let (entry, offset) = if contexts.slots().is_empty() {
-        let entry = by_levels(contexts, table, slot);
-        (entry, _mm512_sub_epi32(slot, middle(entry)))
-    } else {
-        let first = _mm512_slli_epi32::<6>(table);
-        let entry = gather(contexts.slots(), _mm512_add_epi32(first, slot));
-        (entry, middle(entry))
-    };
-    let product = _mm512_mullo_epi32(_mm512_srli_epi32::<20>(entry), shifted);
-    let index = _mm512_and_si512(entry, _mm512_set1_epi32(0xff));
-    (index, _mm512_add_epi32(product, offset))
+/// What slots belong to, lane by lane.
+struct Found {
+    /// Symbols above the smallest, 255 for escapes.
+    index: __m512i,
+    start: __m512i,
+    frequency: __m512i,
 }
 
-/// Entries of slots by way of their buckets.
+/// By comparing slots with all first slots of their tables: without a load, it takes less time than one
+/// gather where the symbols are few.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
-fn by_levels(contexts: &ContextRows, table: __m512i, slot: __m512i) -> __m512i {
-    let (buckets, entries) = contexts.levels();
-    let bucket = gather(
-        buckets,
-        _mm512_add_epi32(table, _mm512_srli_epi32::<6>(slot)),
-    );
-    let within = _mm512_and_si512(slot, _mm512_set1_epi32(63));
-    let lifted = _mm512_add_epi32(within, _mm512_and_si512(bucket, _mm512_set1_epi32(0xff)));
-    let shift = _mm512_and_si512(_mm512_srli_epi32::<8>(bucket), _mm512_set1_epi32(0xf));
-    let within = _mm512_srlv_epi32(lifted, shift);
-    gather(
-        entries,
-        _mm512_add_epi32(_mm512_srli_epi32::<12>(bucket), within),
-    )
+fn by_starts(starts: &[[u32; GROUP]], table: __m512i, slot: __m512i) -> Found {
+    let table = _mm512_srli_epi32::<7>(table);
+    let one = _mm512_set1_epi32(1);
+    let mut index = _mm512_setzero_si512();
+    let mut start = _mm512_setzero_si512();
+    let mut end = _mm512_set1_epi32(SCALE.cast_signed());
+    for starts in starts {
+        let behind = _mm512_permutexvar_epi32(table, load_buckets(starts));
+        let reached = _mm512_cmpge_epu32_mask(slot, behind);
+        index = _mm512_mask_add_epi32(index, reached, index, one);
+        start = _mm512_mask_mov_epi32(start, reached, behind);
+        end = _mm512_mask_min_epu32(end, !reached, end, behind);
+    }
+    let count = i32::try_from(starts.len()).expect("at most sixteen symbols");
+    let all = _mm512_cmpeq_epi32_mask(index, _mm512_set1_epi32(count));
+    Found {
+        index: _mm512_mask_mov_epi32(index, all, _mm512_set1_epi32(ESCAPE.cast_signed())),
+        start,
+        frequency: _mm512_sub_epi32(end, start),
+    }
 }
 
-/// Two gathers of half a vector: on AMD's machines faster than one of a whole.
+/// By a bucket for each lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
-fn gather(values: &[u32], at: __m512i) -> __m512i {
-    let last = u32::try_from(values.len() - 1).expect("fewer than 2^20 buckets and entries");
-    // Indices come from the same tables; the minimum only makes that checkable here.
-    let at = _mm512_min_epu32(at, _mm512_set1_epi32(last.cast_signed()));
-    let values = values.as_ptr().cast();
+fn by_buckets(contexts: &ContextRows, table: __m512i, slot: __m512i) -> Found {
+    let at = _mm512_add_epi32(table, _mm512_srli_epi32::<5>(slot));
+    let buckets = contexts.buckets().as_ptr().cast();
     let (front, back) = (
         _mm512_castsi512_si256(at),
         _mm512_extracti64x4_epi64::<1>(at),
     );
-    // SAFETY: every index is at most that of the last value, and there is one.
+    // SAFETY: the tables are those of `contexts`, which has 128 buckets for each, and slots are
+    // below 128 x 32.
     let (front, back) = unsafe {
         (
-            _mm256_i32gather_epi32::<4>(values, front),
-            _mm256_i32gather_epi32::<4>(values, back),
+            _mm512_i32gather_epi64::<8>(front, buckets),
+            _mm512_i32gather_epi64::<8>(back, buckets),
         )
     };
-    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(front), back)
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+    let low = _mm512_permutex2var_epi32(front, even, back);
+    let high = _mm512_permutex2var_epi32(front, odd, back);
+    let start_of =
+        |entry| _mm512_and_si512(_mm512_srli_epi32::<8>(entry), _mm512_set1_epi32(0xfff));
+    let in_high = _mm512_cmpge_epu32_mask(slot, start_of(high));
+    let mut entry = _mm512_mask_mov_epi32(low, in_high, high);
+    let index_of = |entry| _mm512_and_si512(entry, _mm512_set1_epi32(0xff));
+    let listed = _mm512_set1_epi32(ESCAPE.cast_signed());
+    let spelled = _mm512_cmpeq_epi32_mask(index_of(entry), listed);
+    if spelled != 0 {
+        entry = spell_out(contexts, spelled, entry, slot);
+    }
+    Found {
+        index: index_of(entry),
+        start: start_of(entry),
+        frequency: _mm512_srli_epi32::<20>(entry),
+    }
 }
 
 /// Up to sixteen pixels and channels at a time; see [`ContextRows::spread_row`].
