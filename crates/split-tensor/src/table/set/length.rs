@@ -53,11 +53,11 @@ impl TableSet {
 
     /// The base-2 logarithm of the lane count. It follows from tables and shape alone.
     pub(super) fn lane_code(&self, shape: LatentShape, lanes: Lanes) -> u8 {
-        let bytes_per_lane = match lanes {
-            Lanes::Small => 800,
-            Lanes::Fast => 100,
+        match lanes {
+            Lanes::Small => {}
+            Lanes::Fast => return log2_lanes((shape.len() as u64).isqrt() / 4),
             Lanes::Exactly(count) => return log2_lanes(count as u64),
-        };
+        }
         let mean_of = |index: u16| u64::from(self.coder.tables[usize::from(index)].mean_millibits);
         let channels = shape.channels() as u64;
         let per_pixel: u64 = match &self.layout {
@@ -65,7 +65,7 @@ impl TableSet {
             Layout::Channels(tables) => tables.iter().map(|&index| mean_of(index)).sum(),
             Layout::Contexts(model) => u64::from(model.expected_millibits) * channels,
         };
-        log2_lanes(per_pixel * shape.plane() as u64 / 8000 / bytes_per_lane)
+        log2_lanes(per_pixel * shape.plane() as u64 / 8000 / BYTES_PER_LANE)
     }
 
     fn bits_of(&self, index: u16, symbol: i32) -> f64 {
@@ -73,6 +73,9 @@ impl TableSet {
             .bits_of(index, &self.tables[usize::from(index)], symbol)
     }
 }
+
+/// Of [`Lanes::Small`].
+const BYTES_PER_LANE: u64 = 800;
 
 fn log2_lanes(count: u64) -> u8 {
     let code = count.clamp(1, rans::MAX_LANES as u64).ilog2();
