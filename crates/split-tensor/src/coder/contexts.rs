@@ -1,6 +1,6 @@
 //! Contexts as they are decoded: rows are kept pixel by pixel, so that the neighbours of sixteen
-//! channels are sixteen numbers in a row and their classes come out of a few vectors. Compilers
-//! make these loops; only the wrappers that let them use wider registers are in `simd`.
+//! channels are sixteen numbers in a row and their classes come out of a few vectors. The scalar
+//! loops are here, those over vectors in `simd`.
 
 mod build;
 
@@ -8,14 +8,16 @@ use alloc::vec::Vec;
 
 use super::rans::{LOW, MAX_LANES, refill};
 use crate::error::DecodeError;
-use crate::limits::{small_u16, small_u32};
+use crate::limits::small_u16;
 use crate::table::{SCALE, SCALE_BITS};
 
-/// Buckets of a table.
-const BUCKETS: usize = 128;
+/// A slot's bucket is in its upper bits, its place there in the lower ones.
+pub(crate) const BUCKET_BITS: u32 = 7;
+pub(crate) const WITHIN_BITS: u32 = SCALE_BITS - BUCKET_BITS;
 
-/// Slots of a bucket.
-const WITHIN: usize = SCALE as usize / BUCKETS;
+/// Buckets of a table, and slots of a bucket.
+const BUCKETS: usize = 1 << BUCKET_BITS;
+const WITHIN: usize = 1 << WITHIN_BITS;
 
 /// Index of an escape in an entry, and of a bucket that is spelled out.
 pub(crate) const ESCAPE: u32 = 255;
@@ -176,7 +178,7 @@ impl ContextRows {
     #[expect(clippy::cast_possible_truncation, reason = "both halves")]
     fn look_up(&self, table: u32, state: u32) -> (u32, u32) {
         let slot = state & (SCALE - 1);
-        let bucket = self.buckets[(table + slot / small_u32(WITHIN)) as usize];
+        let bucket = self.buckets[(table + (slot >> WITHIN_BITS)) as usize];
         let [low, high] = [bucket as u32, (bucket >> 32) as u32];
         let mut entry = if slot >= (high >> 8) & 0xfff {
             high
@@ -305,6 +307,7 @@ pub(crate) fn neighbours<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::small_u32;
     use crate::table::FreqTable;
     use crate::table::context::{ChannelContext, ContextModel, Measure};
 

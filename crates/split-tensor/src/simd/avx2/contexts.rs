@@ -4,7 +4,9 @@ use core::arch::x86_64::*;
 
 use super::decode::{first_set, low_states, refill};
 use super::{WIDTH, load_states, mask_of, store_states};
-use crate::coder::contexts::{ContextRows, ESCAPE, GROUP, Lanes, neighbours};
+use crate::coder::contexts::{
+    BUCKET_BITS, ContextRows, ESCAPE, GROUP, Lanes, WITHIN_BITS, neighbours,
+};
 use crate::error::DecodeError;
 use crate::table::{SCALE, SCALE_BITS};
 
@@ -157,7 +159,7 @@ struct Found {
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
 fn by_starts(starts: &[[u32; GROUP]], table: __m256i, slot: __m256i) -> Found {
-    let table = _mm256_srli_epi32::<7>(table);
+    let table = _mm256_srli_epi32::<{ BUCKET_BITS.cast_signed() }>(table);
     // The sign says which half of the tables.
     let upper = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(table));
     let count = i32::try_from(starts.len()).expect("at most sixteen symbols");
@@ -187,7 +189,10 @@ fn by_starts(starts: &[[u32; GROUP]], table: __m256i, slot: __m256i) -> Found {
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
 fn by_buckets(contexts: &ContextRows, table: __m256i, slot: __m256i) -> Found {
-    let at = _mm256_add_epi32(table, _mm256_srli_epi32::<5>(slot));
+    let at = _mm256_add_epi32(
+        table,
+        _mm256_srli_epi32::<{ WITHIN_BITS.cast_signed() }>(slot),
+    );
     // Lanes 0, 1, 4, 5 and 2, 3, 6, 7: the shuffles below, each within its half, put them in order.
     let at = _mm256_permute4x64_epi64::<0b11_01_10_00>(at);
     let buckets = contexts.buckets().as_ptr().cast();

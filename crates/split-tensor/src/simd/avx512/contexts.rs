@@ -4,7 +4,9 @@ use core::arch::x86_64::*;
 
 use super::decode::{first_set, refill};
 use super::{WIDTH, load_states, store_states};
-use crate::coder::contexts::{ContextRows, ESCAPE, GROUP, Lanes, neighbours};
+use crate::coder::contexts::{
+    BUCKET_BITS, ContextRows, ESCAPE, GROUP, Lanes, WITHIN_BITS, neighbours,
+};
 use crate::coder::rans::LOW;
 use crate::error::DecodeError;
 use crate::table::{SCALE, SCALE_BITS};
@@ -152,7 +154,7 @@ struct Found {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
 fn by_starts(starts: &[[u32; GROUP]], table: __m512i, slot: __m512i) -> Found {
-    let table = _mm512_srli_epi32::<7>(table);
+    let table = _mm512_srli_epi32::<BUCKET_BITS>(table);
     let one = _mm512_set1_epi32(1);
     let mut index = _mm512_setzero_si512();
     let mut start = _mm512_setzero_si512();
@@ -177,7 +179,7 @@ fn by_starts(starts: &[[u32; GROUP]], table: __m512i, slot: __m512i) -> Found {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi2,popcnt")]
 fn by_buckets(contexts: &ContextRows, table: __m512i, slot: __m512i) -> Found {
-    let at = _mm512_add_epi32(table, _mm512_srli_epi32::<5>(slot));
+    let at = _mm512_add_epi32(table, _mm512_srli_epi32::<WITHIN_BITS>(slot));
     let buckets = contexts.buckets().as_ptr().cast();
     let (front, back) = (
         _mm512_castsi512_si256(at),
