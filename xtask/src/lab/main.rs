@@ -22,6 +22,7 @@ mod data;
 mod detect;
 mod eval;
 mod files;
+mod memory;
 mod out;
 mod plot;
 mod record;
