@@ -8,6 +8,7 @@ mod ci;
 mod forward;
 mod plan;
 mod report;
+mod semver;
 mod shell;
 mod tidy;
 
