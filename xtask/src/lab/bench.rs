@@ -1,24 +1,23 @@
 //! `bench`: what each step of a split costs on each backend, beside peers and earlier runs.
 
+mod line;
 mod peers;
 mod steps;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use records::{Change, SpeedLine, compare, noise_remarks};
-use serde::Serialize;
 use split_backbone::Part;
 use split_bottleneck::{
     BackboneNote, Bank, Objective, Rung, RungCodec, TrainConfig, Training, UnitConfig,
 };
 
+use self::line::{Line, Times, beside, first_use, line, parsed, show};
 use self::peers::Peers;
 use self::steps::{Bench, Inputs, STEPS, Step};
 use crate::files::{append_line, read};
-use crate::record::{Machine, command_line, date, git_state, machine, versions};
 use crate::setup::{Setup, SetupArgs};
 use crate::values::at_least_one;
 
@@ -55,56 +54,6 @@ pub(crate) struct BenchArgs {
     /// Only print what can compute for each `--backend` here.
     #[arg(long)]
     list_devices: bool,
-}
-
-/// One line of `speed.jsonl`.
-#[derive(Clone, Serialize)]
-struct Line {
-    schema: &'static str,
-    what: &'static str,
-    model: String,
-    split: String,
-    backend: &'static str,
-    device: String,
-    batch: usize,
-    threads: usize,
-    ms_median: f64,
-    ms_p25: f64,
-    ms_p75: f64,
-    n: usize,
-    /// The very first call at this batch: on a GPU shaders are compiled and kernels tuned in it.
-    ms_first: f64,
-    /// Host heap beyond what was held before the step, counted by the allocator.
-    heap_peak_bytes: u64,
-    peer: Option<String>,
-    ratio_peer: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer_ms_median: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer_ms_p25: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer_ms_p75: Option<f64>,
-    command: String,
-    git: String,
-    date: String,
-    machine: Machine,
-    versions: BTreeMap<&'static str, String>,
-    seed: u64,
-}
-
-/// Times of one step, sorted, in milliseconds.
-struct Times(Vec<f64>);
-
-impl Times {
-    fn new(mut times: Vec<f64>) -> Self {
-        times.sort_by(f64::total_cmp);
-        Self(times)
-    }
-
-    /// Quartile 0 to 4.
-    fn at(&self, quartile: usize) -> f64 {
-        self.0[(self.0.len() - 1) * quartile / 4]
-    }
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
@@ -206,39 +155,10 @@ fn conclude(args: &BenchArgs, lines: &[Line], old: Option<&[SpeedLine]>) -> Resu
     Ok(())
 }
 
-/// What the first calls of all steps took beyond a usual call, per backend and batch.
-fn first_use(lines: &[Line]) -> Vec<String> {
-    let mut sums: BTreeMap<(&str, usize), f64> = BTreeMap::new();
-    let mut seen = std::collections::BTreeSet::new();
-    for line in lines {
-        // A step that was compared with two peers stands there twice.
-        if seen.insert((line.backend, line.batch, line.what)) {
-            *sums.entry((line.backend, line.batch)).or_default() += line.ms_first - line.ms_median;
-        }
-    }
-    let words = sums.into_iter().map(|((backend, batch), ms)| {
-        let what = match backend {
-            "wgpu" | "cuda" => "shader compilation and autotune",
-            _ => "buffers and threads",
-        };
-        format!("first use of {backend} at batch {batch}: {ms:.0} ms beyond the medians ({what}), not in them")
-    });
-    words.collect()
-}
-
 fn earlier(path: &Path) -> Result<Vec<SpeedLine>> {
     let text =
         String::from_utf8(read(path)?).with_context(|| format!("--compare {}", path.display()))?;
     SpeedLine::parse_all(&text).with_context(|| format!("--compare {}", path.display()))
-}
-
-/// The lines as whoever reads the record sees them.
-fn parsed(lines: &[Line]) -> Result<Vec<SpeedLine>> {
-    let text = lines
-        .iter()
-        .map(serde_json::to_string)
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(SpeedLine::parse_all(&text.join("\n"))?)
 }
 
 fn list_devices(args: &BenchArgs) -> Result<()> {
@@ -348,86 +268,7 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
         let again = place > 0
             && lines[place - 1].what == line.what
             && lines[place - 1].backend == line.backend;
-        show(args, line, again)?;
+        show(args.json, line, again)?;
     }
     Ok(lines)
-}
-
-fn show(args: &BenchArgs, line: &Line, again: bool) -> Result<()> {
-    if args.json {
-        say!("{}", serde_json::to_string(line)?);
-        return Ok(());
-    }
-    if !again {
-        say!(
-            "{:<13} {:<8} {:>5} {:>10.3} {:>10.3} {:>10.3} {:>10.3} {:>10.2}",
-            line.what,
-            line.backend,
-            line.batch,
-            line.ms_median,
-            line.ms_p25,
-            line.ms_p75,
-            line.ms_first,
-            line.heap_peak_bytes as f64 / f64::from(1 << 20)
-        );
-    }
-    if let (Some(peer), Some(ratio)) = (&line.peer, line.ratio_peer) {
-        let of = |ms: Option<f64>| ms.unwrap_or_default();
-        say!(
-            "  {peer}: {:.3} ms ({:.3} to {:.3}), {} takes {ratio:.2} times as long",
-            of(line.peer_ms_median),
-            of(line.peer_ms_p25),
-            of(line.peer_ms_p75),
-            line.backend
-        );
-    }
-    Ok(())
-}
-
-/// The line with a peer's times beside ours.
-fn beside(line: &Line, peer: &str, times: &Times) -> Line {
-    Line {
-        peer: Some(peer.to_owned()),
-        ratio_peer: Some(line.ms_median / times.at(2)),
-        peer_ms_median: Some(times.at(2)),
-        peer_ms_p25: Some(times.at(1)),
-        peer_ms_p75: Some(times.at(3)),
-        ..line.clone()
-    }
-}
-
-fn line(bench: &Bench, step: Step, batch: usize, times: &Times, (first, heap): (f64, u64)) -> Line {
-    let note = &bench.setup.note;
-    Line {
-        schema: "split-speed/1",
-        what: step.name(),
-        model: note.name.clone(),
-        split: note.split.clone(),
-        backend: bench.setup.backend.name(),
-        device: bench.device.clone(),
-        batch,
-        threads: threads(),
-        ms_median: times.at(2),
-        ms_p25: times.at(1),
-        ms_p75: times.at(3),
-        n: times.0.len(),
-        ms_first: first,
-        heap_peak_bytes: heap,
-        peer: None,
-        ratio_peer: None,
-        peer_ms_median: None,
-        peer_ms_p25: None,
-        peer_ms_p75: None,
-        command: command_line(),
-        git: git_state(),
-        date: date(),
-        machine: machine(),
-        versions: versions(bench.setup.backend),
-        seed: 0,
-    }
-}
-
-/// Threads that a run can use.
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use split_backbone::{Part, ResNetTail};
+use split_backbone::{Part, Pictures, ResNetTail};
 use split_bottleneck::{
     ActivationCache, ClassifierDistortion, Head, Objective, RungCodec, Tail, TrainConfig, Training,
     UnitConfig,
@@ -35,7 +35,7 @@ pub(super) enum Step {
     /// All of it, pictures to answers.
     Split,
     /// One optimizer step of the unit: forward, backward, Adam.
-    TrainStep,
+    Train,
 }
 
 pub(super) const STEPS: [Step; 11] = [
@@ -49,7 +49,7 @@ pub(super) const STEPS: [Step; 11] = [
     Step::UnitDecode,
     Step::Tail,
     Step::Split,
-    Step::TrainStep,
+    Step::Train,
 ];
 
 impl Step {
@@ -66,7 +66,7 @@ impl Step {
             Self::UnitDecode => "unit-decode",
             Self::Tail => "tail",
             Self::Split => "split",
-            Self::TrainStep => "train-step",
+            Self::Train => "train-step",
         }
     }
 }
@@ -103,21 +103,7 @@ impl Inputs {
     pub(super) fn new(bench: &Bench, batch: usize, rounds: usize) -> Result<Self> {
         let Bench { setup, codec, .. } = bench;
         let device = &setup.device;
-        let mut few = setup.args.clone();
-        (few.test_pictures, few.train_pictures) = (Some(batch), Some(batch));
-        let few = Setup {
-            args: few,
-            ..setup.clone()
-        };
-        let [pictures, training] = [few.pictures(Part::Test)?, few.pictures(Part::Train)?];
-        for pictures in [&pictures, &training] {
-            ensure!(
-                pictures.len() >= batch,
-                "--batch {batch}: {} has only {} pictures of a kind",
-                setup.args.data,
-                pictures.len()
-            );
-        }
+        let pictures = pictures(setup, Part::Test, batch)?;
         let input = setup.preprocess.input(&pictures, 0..batch, device);
         let mut first = First::default();
         first.call(Step::Forward, || {
@@ -150,7 +136,7 @@ impl Inputs {
             done(setup.tail.forward(restored.clone()), device)
         });
         // The cache runs the head too, so it is made after the head's first call was timed.
-        let cache = few.cache(&training, false, |_| {})?;
+        let cache = setup.cache(&self::pictures(setup, Part::Train, batch)?, false, |_| {})?;
         let tracked = device.clone().autodiff();
         let config = TrainConfig {
             steps: rounds + 1,
@@ -171,7 +157,7 @@ impl Inputs {
             first_ms: Vec::new(),
         };
         first.call(Step::Split, || inputs.run(bench, Step::Split))?;
-        first.call(Step::TrainStep, || inputs.run(bench, Step::TrainStep))?;
+        first.call(Step::Train, || inputs.run(bench, Step::Train))?;
         inputs.first_ms = first.in_order();
         Ok(inputs)
     }
@@ -202,7 +188,7 @@ impl Inputs {
                 let frames = codec.encode(setup.head.forward(self.input.clone()))?;
                 done(setup.tail.forward(codec.decode(&frames)?), device);
             }
-            Step::TrainStep => {
+            Step::Train => {
                 self.training.advance(&self.cache, &self.distortion)?;
                 device.sync().expect("the device finishes its queue");
             }
@@ -264,6 +250,20 @@ impl First {
             .map(|step| of(step).map_or(0.0, |(_, ms)| *ms))
             .collect()
     }
+}
+
+/// As many pictures as a batch holds.
+fn pictures(setup: &Setup, part: Part, batch: usize) -> Result<Pictures> {
+    let mut few = setup.clone();
+    (few.args.test_pictures, few.args.train_pictures) = (Some(batch), Some(batch));
+    let pictures = few.pictures(part)?;
+    ensure!(
+        pictures.len() == batch,
+        "--batch {batch}: {} has only {} pictures of a kind",
+        setup.args.data,
+        pictures.len()
+    );
+    Ok(pictures)
 }
 
 fn quantize_code(codec: &RungCodec, latents: &[Latent]) -> Result<Vec<Vec<u8>>> {
