@@ -3,6 +3,7 @@
 //! Which build each step asks for matters more than anything else here, because Burn takes minutes:
 //! - `lint`, `docs`: one metadata-only build of everything;
 //! - `test`: the optimised build that `cargo xtask train` uses too, which `one build` checks;
+//! - `package`, `semver`: what a release would be refused for; seconds, `semver` only where its tool is;
 //! - `backends`: ndarray and wgpu besides flex, which compiles most of Burn again; comes last.
 
 use std::io::{Read as _, Write as _};
@@ -12,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{shell, tidy};
+use crate::{semver, shell, tidy};
 
 /// Arguments of the test command that README.md names; `tidy` holds the two together.
 pub(crate) const TEST: [&str; 3] = ["test", "--workspace", "--locked"];
@@ -74,6 +75,16 @@ const DOCS: &[Call] = &[Call {
     rustdoc_flags: Some("-D warnings"),
 }];
 
+/// What crates.io would refuse, without the compiling: that was done above, and a release does it again.
+const PACKAGE: &[Call] = &[call(&[
+    "publish",
+    "--workspace",
+    "--dry-run",
+    "--no-verify",
+    "--allow-dirty",
+    "--locked",
+])];
+
 /// Real networks on every backend, and frames written on one backend, finished on another.
 const BACKENDS: &[Call] = &[call(&[
     "test",
@@ -109,6 +120,8 @@ pub(crate) fn run(root: &Path, backends: bool) -> Result<()> {
     report.step("one build", |_| shared_build(root))?;
     report.step("corners", |tally| calls(root, CORNERS, tally))?;
     report.step("docs", |_| calls(root, DOCS, &mut Tally::default()))?;
+    report.step("package", |_| calls(root, PACKAGE, &mut Tally::default()))?;
+    report.step("semver", |_| semver::run(root))?;
     if backends {
         report.step("backends", |tally| calls(root, BACKENDS, tally))?;
     }

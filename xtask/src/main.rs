@@ -8,6 +8,7 @@ mod ci;
 mod forward;
 mod plan;
 mod report;
+mod semver;
 mod shell;
 mod tidy;
 
@@ -44,7 +45,8 @@ enum Command {
     Decode(LabArgs),
     /// Measure speed: of a whole split per backend, or `bench codec` for the entropy coders alone
     ///
-    /// `--backend flex,wgpu` compiles and measures several backends in one run.
+    /// `--backend flex,wgpu` compiles and measures several backends in one run, `--peers PYTHON` adds
+    /// PyTorch and ONNX Runtime, `--compare RECORD` fails when a step became slower beyond the noise.
     Bench(LabArgs),
     /// Play policies, faults and overload in virtual time: `simulate policy`, `faults`, `overload`, `menu`
     Simulate(LabArgs),
@@ -56,6 +58,8 @@ enum Command {
     Search(LabArgs),
     /// Show released units (a folder of checkpoints): layout, cost, bits with both coders
     Units(LabArgs),
+    /// Measure what a listener could restore of the pictures from the frames of each rung of a bank
+    Privacy(LabArgs),
     /// Train the small network that the project ships, from its seed
     TrainBackbone(LabArgs),
     /// Run all checks of continuous integration, cheapest first, and stop at the first failure
@@ -144,6 +148,7 @@ fn run(command: Command) -> Result<()> {
         Command::Splits(args) => forward::lab("splits", args.rest),
         Command::Search(args) => forward::lab("search", args.rest),
         Command::Units(args) => forward::lab("units", args.rest),
+        Command::Privacy(args) => forward::lab("privacy", args.rest),
         Command::TrainBackbone(args) => forward::lab("train-backbone", args.rest),
         Command::Ci(args) => ci::run(&root, !args.without_backends),
         Command::Tidy => tidy::run(&root),

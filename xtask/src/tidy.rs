@@ -1,6 +1,7 @@
 //! The shape of the workspace, checked by `cargo xtask tidy` and by a test.
 
 mod layers;
+mod packages;
 mod texts;
 
 use std::fs;
@@ -25,6 +26,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 fn problems(root: &Path) -> Result<Vec<String>> {
     let files = shell::tracked_files(root)?;
     let mut problems = layers::problems(root)?;
+    problems.extend(packages::problems(root)?);
     for path in &files {
         let bytes = fs::read(root.join(path)).with_context(|| format!("reading {path}"))?;
         problems.extend(texts::size_problems(path, bytes.len()));

@@ -614,16 +614,17 @@ impl RungCodec {
         &self.codec
     }
 
-    /// The symbols of each picture, as the frames will carry them.
+    /// What the unit encoder makes of an activation, before rounding; it stays on the device.
     ///
     /// # Shapes
     ///
     /// - `activation`: `[n, channels, height, width]`
+    /// - output: `[n, latent channels, height', width']`
     ///
     /// # Errors
     ///
-    /// When the activation has another shape, or a latent is not finite.
-    pub fn symbols(&self, activation: Tensor<4>) -> Result<Vec<Symbols>, CodingError> {
+    /// When the activation has another shape.
+    pub fn unit_latent(&self, activation: Tensor<4>) -> Result<Tensor<4>, CodingError> {
         let [_, channels, height, width] = activation.dims();
         let found = ActivationShape {
             channels,
@@ -641,8 +642,21 @@ impl RungCodec {
                 found: [channels, height, width],
             });
         }
+        Ok(self.encoder.forward(activation))
+    }
+
+    /// The symbols of each picture, as the frames will carry them.
+    ///
+    /// # Shapes
+    ///
+    /// - `activation`: `[n, channels, height, width]`
+    ///
+    /// # Errors
+    ///
+    /// When the activation has another shape, or a latent is not finite.
+    pub fn symbols(&self, activation: Tensor<4>) -> Result<Vec<Symbols>, CodingError> {
         let shape = self.codec.shape();
-        let latent = floats(self.encoder.forward(activation));
+        let latent = floats(self.unit_latent(activation)?);
         latent
             .chunks_exact(shape.len())
             .map(|values| {

@@ -218,7 +218,7 @@ pub(crate) fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         .expect("converted to f32 above")
 }
 
-fn gather(values: &[f32], row: usize, indices: &[usize]) -> Vec<f32> {
+pub(crate) fn gather(values: &[f32], row: usize, indices: &[usize]) -> Vec<f32> {
     let mut out = Vec::with_capacity(indices.len() * row);
     for index in indices {
         out.extend_from_slice(&values[index * row..(index + 1) * row]);

@@ -12,12 +12,16 @@
 //! restored activation <- unit decoder <- latent <- dequantizer <- symbols <- coder <- frame
 //! ```
 //!
+//! What a listener could restore of the pictures is measured with [`Inversion`].
+//!
 //! The traits [`Head`], [`Tail`] and [`Distortion`] are all a network has to offer.
 
 mod bank;
 mod cache;
 mod error;
 mod evaluate;
+mod fidelity;
+mod inversion;
 mod klt;
 mod loss;
 pub mod ops;
@@ -36,6 +40,8 @@ pub use bank::{
 pub use cache::{ActivationCache, CacheError};
 pub use error::{ConfigError, StateError};
 pub use evaluate::{Evaluation, evaluate};
+pub use fidelity::{psnr_db, ssim};
+pub use inversion::{Inversion, InversionConfig, InversionError, Leak, LeakedPictures};
 pub use klt::{Klt, KltError, MAX_PATCH_VALUES};
 pub use loss::{ClassifierDistortion, relative_error};
 pub use proxy::{Proxy, straight_through_round};

@@ -365,7 +365,7 @@ fn adam() -> ModuleOptimizer {
 }
 
 /// Learning-rate factor: a short linear rise, then a cosine to zero.
-fn cosine(step: usize, steps: usize) -> f64 {
+pub(crate) fn cosine(step: usize, steps: usize) -> f64 {
     let ramp = (steps / 20).clamp(1, 40);
     let [step, steps, ramp] =
         [step, steps, ramp].map(|count| f64::from(crate::state::usize_to_f32(count)));
@@ -375,7 +375,7 @@ fn cosine(step: usize, steps: usize) -> f64 {
 
 /// The order of an epoch: Fisher-Yates with a generator of its own, so that any step can be
 /// resumed without replaying the draws before it.
-fn shuffled(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
+pub(crate) fn shuffled(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
     let stream = u128::try_from(epoch).expect("an epoch fits 128 bits");
     let mut rng = Pcg64::new(u128::from(seed), stream);
     let mut order: Vec<usize> = (0..count).collect();

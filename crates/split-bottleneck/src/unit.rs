@@ -14,6 +14,7 @@ mod patch;
 mod released;
 
 pub use conv::{ConvDecoder, ConvEncoder, ResidualBlock};
+pub(crate) use conv::{conv3x3, convolve, pixel_shuffle};
 pub use light::{Gdn, LightEncoder, RefinedDecoder};
 pub use paper::{PaperDecoder, PaperEncoder};
 pub use patch::{PatchDecoder, PatchEncoder};

@@ -1,20 +1,28 @@
-//! `bench`: what each step of a split costs on each backend.
+//! `bench`: what each step of a split costs on each backend, beside peers and earlier runs.
 
-use std::path::PathBuf;
+mod line;
+mod peers;
+mod steps;
 
-use anyhow::{Context, Result};
-use burn::tensor::{Device, Tensor};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde::Serialize;
+use records::{Change, SpeedLine, compare, noise_remarks};
 use split_backbone::Part;
 use split_bottleneck::{
-    BackboneNote, Bank, Head, Objective, Rung, RungCodec, Tail, TrainConfig, Training, UnitConfig,
+    BackboneNote, Bank, Objective, Rung, RungCodec, TrainConfig, Training, UnitConfig,
 };
 
+use self::line::{Line, Times, beside, first_use, line, parsed, show};
+use self::peers::Peers;
+use self::steps::{Bench, Inputs, STEPS, Step};
 use crate::files::{append_line, read};
-use crate::record::{Machine, command_line, date, git_state, machine, versions};
 use crate::setup::{Setup, SetupArgs};
-use crate::train::now;
+use crate::values::at_least_one;
+
+/// Rounds that are not timed, after the first call of each step.
+const WARM_UP: usize = 2;
 
 /// Options of `bench`.
 #[derive(Args, Debug)]
@@ -25,76 +33,35 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     bank: Option<PathBuf>,
     /// Pictures at once.
-    #[arg(long, value_delimiter = ',', default_value = "1,32")]
+    #[arg(long, value_parser = at_least_one, value_delimiter = ',', default_value = "1,8,32")]
     batch: Vec<usize>,
     /// Timed repetitions of each step, after two to warm up.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, value_parser = at_least_one, default_value_t = 15)]
     repeats: usize,
     /// Append the lines to this record.
     #[arg(long)]
     record: Option<PathBuf>,
+    /// Python that has PyTorch, ONNX Runtime with onnx, or both: they run the whole network in turn
+    /// with us, with our weights, on as many threads (benches/peers/README.md).
+    #[arg(long, value_name = "PYTHON")]
+    peers: Option<PathBuf>,
+    /// Compare with the newest lines of this record; fails when a step became slower beyond the noise.
+    #[arg(long, value_name = "RECORD")]
+    compare: Option<PathBuf>,
+    /// Print the lines as they go into a record, one JSON object a line; remarks go to standard error.
+    #[arg(long)]
+    json: bool,
     /// Only print what can compute for each `--backend` here.
     #[arg(long)]
     list_devices: bool,
 }
 
-/// One line of `speed.jsonl`.
-#[derive(Serialize)]
-struct Line {
-    schema: &'static str,
-    what: &'static str,
-    model: String,
-    backend: &'static str,
-    device: String,
-    batch: usize,
-    threads: usize,
-    ms_median: f64,
-    ms_p25: f64,
-    ms_p75: f64,
-    n: usize,
-    peer: Option<String>,
-    ratio_peer: Option<f64>,
-    command: String,
-    git: String,
-    date: String,
-    machine: Machine,
-    versions: std::collections::BTreeMap<&'static str, String>,
-    seed: u64,
-}
-
-/// A backend ready to run every step of the split.
-struct Bench {
-    setup: Setup,
-    codec: RungCodec,
-    /// What computes, as `--list-devices` names it.
-    device: String,
-}
-
-/// What the steps of one batch hand on.
-struct Inputs {
-    input: Tensor<4>,
-    activation: Tensor<4>,
-    symbols: Vec<split_tensor::Symbols>,
-    frames: Vec<Vec<u8>>,
-    latent: Tensor<4>,
-    restored: Tensor<4>,
-}
-
-const STEPS: [&str; 8] = [
-    "forward",
-    "head",
-    "unit-encode",
-    "code",
-    "decode",
-    "unit-decode",
-    "tail",
-    "split",
-];
-
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     if args.list_devices {
         return list_devices(args);
     }
+    // Before anything is timed: a record that can't be read should not cost minutes.
+    let old = args.compare.as_deref().map(earlier).transpose()?;
     let mut benches = Vec::new();
     for backend in &args.setup.backend {
         let setup = SetupArgs {
@@ -102,24 +69,29 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             ..args.setup.clone()
         }
         .open()?;
-        let codec = rung(args, &setup)?;
+        let (codec, unit) = rung(args, &setup)?;
         let device = backend.adapters()?.into_iter().next().unwrap_or_default();
         benches.push(Bench {
             setup,
             codec,
+            unit,
             device,
         });
     }
-    say!(
-        "{:<12} {:<8} {:>5} {:>10} {:>10} {:>10}   (ms; {} repeats)",
-        "step",
-        "backend",
-        "batch",
-        "median",
-        "p25",
-        "p75",
-        args.repeats
-    );
+    if !args.json {
+        say!(
+            "{:<13} {:<8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>10}   (ms; {} repeats; heap in MiB)",
+            "step",
+            "backend",
+            "batch",
+            "median",
+            "p25",
+            "p75",
+            "first",
+            "heap",
+            args.repeats
+        );
+    }
     let mut lines = Vec::new();
     for batch in &args.batch {
         lines.extend(run_batch(args, &benches, *batch)?);
@@ -129,7 +101,64 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             append_line(path, line)?;
         }
     }
+    conclude(args, &lines, old.as_deref())
+}
+
+/// Remarks on noise and first calls, and the comparison that was asked for.
+fn conclude(args: &BenchArgs, lines: &[Line], old: Option<&[SpeedLine]>) -> Result<()> {
+    let remark = |text: String| {
+        if args.json {
+            eprintln!("{text}");
+        } else {
+            say!("{text}");
+        }
+    };
+    let parsed = parsed(lines)?;
+    for text in first_use(lines).into_iter().chain(noise_remarks(&parsed)) {
+        remark(text);
+    }
+    let (Some(old), Some(path)) = (old, &args.compare) else {
+        return Ok(());
+    };
+    let comparison =
+        compare(old, &parsed).with_context(|| format!("--compare {}", path.display()))?;
+    for step in &comparison.steps {
+        let word = match step.change {
+            Change::Slower => "SLOWER",
+            Change::Faster => "faster",
+            Change::Noise => "inside the noise",
+        };
+        remark(format!(
+            "{:<34} {:>10.3} ms, was {:>10.3} ms ({:+.0} %): {word}",
+            step.step,
+            step.new_ms,
+            step.old_ms,
+            100.0 * (step.new_ms / step.old_ms - 1.0)
+        ));
+    }
+    for step in &comparison.only_new {
+        remark(format!("{step:<34} not timed before in this setting"));
+    }
+    let slower: Vec<&str> = comparison
+        .regressions()
+        .map(|one| one.step.as_str())
+        .collect();
+    if !slower.is_empty() {
+        bail!(
+            "{} of {} steps became slower than in {} beyond the noise: {}",
+            slower.len(),
+            comparison.steps.len(),
+            path.display(),
+            slower.join(", ")
+        );
+    }
     Ok(())
+}
+
+fn earlier(path: &Path) -> Result<Vec<SpeedLine>> {
+    let text =
+        String::from_utf8(read(path)?).with_context(|| format!("--compare {}", path.display()))?;
+    SpeedLine::parse_all(&text).with_context(|| format!("--compare {}", path.display()))
 }
 
 fn list_devices(args: &BenchArgs) -> Result<()> {
@@ -145,12 +174,14 @@ fn list_devices(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-/// The bank's first rung, or the default layout with drawn weights: its cost is the same.
-fn rung(args: &BenchArgs, setup: &Setup) -> Result<RungCodec> {
+/// The bank's first rung and its layout, or the default layout with drawn weights: its cost is the
+/// same.
+fn rung(args: &BenchArgs, setup: &Setup) -> Result<(RungCodec, UnitConfig)> {
     if let Some(path) = &args.bank {
         let bank = Bank::from_bytes(&read(path)?)
             .with_context(|| format!("reading the bank {}", path.display()))?;
-        return Ok(bank.open(0, &setup.device)?);
+        let codec = bank.open(0, &setup.device)?;
+        return Ok((codec, bank.rungs()[0].config.clone()));
     }
     let mut few = setup.args.clone();
     few.train_pictures = Some(32);
@@ -180,129 +211,64 @@ fn rung(args: &BenchArgs, setup: &Setup) -> Result<RungCodec> {
         &setup.device,
     )?;
     let note: BackboneNote = setup.note.clone();
-    Ok(Bank::new(note, vec![rung])?.open(0, &setup.device)?)
+    Ok((Bank::new(note, vec![rung])?.open(0, &setup.device)?, unit))
 }
 
 fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Line>> {
-    let inputs = benches
+    let rounds = args.repeats + WARM_UP;
+    let mut inputs = benches
         .iter()
-        .map(|bench| inputs(bench, batch))
+        .map(|bench| Inputs::new(bench, batch, rounds + 1))
         .collect::<Result<Vec<_>>>()?;
+    let mut peers = match &args.peers {
+        Some(python) => Peers::start(python, &benches[0], &inputs[0], batch)?,
+        None => Peers::none(),
+    };
     let mut times = vec![vec![Vec::new(); STEPS.len()]; benches.len()];
-    // Backends take turns inside every repetition, so that a busy moment hits all alike.
-    for repeat in 0..args.repeats + 2 {
-        for (place, (bench, inputs)) in benches.iter().zip(&inputs).enumerate() {
+    let mut peer_times = vec![Vec::new(); peers.names().len()];
+    // Backends and peers take turns inside every repetition, so that a busy moment hits all alike.
+    for round in 0..rounds {
+        for (place, (bench, inputs)) in benches.iter().zip(&mut inputs).enumerate() {
+            if args.peers.is_some() {
+                // After the peers' turn our threads have slept; peers get the same run before theirs.
+                inputs.run(bench, Step::Forward)?;
+            }
             for (index, step) in STEPS.iter().enumerate() {
-                let started = now();
-                run_step(bench, inputs, step)?;
-                let ms = started.elapsed().as_secs_f64() * 1e3;
-                if repeat >= 2 {
+                let ms = inputs.time(bench, *step)?;
+                if round >= WARM_UP {
                     times[place][index].push(ms);
                 }
             }
         }
-    }
-    let mut lines = Vec::new();
-    for (index, step) in STEPS.iter().enumerate() {
-        for (place, bench) in benches.iter().enumerate() {
-            let line = line(bench, step, batch, &mut times[place][index]);
-            say!(
-                "{:<12} {:<8} {:>5} {:>10.3} {:>10.3} {:>10.3}",
-                line.what,
-                line.backend,
-                batch,
-                line.ms_median,
-                line.ms_p25,
-                line.ms_p75
-            );
-            lines.push(line);
-        }
-    }
-    Ok(lines)
-}
-
-fn inputs(bench: &Bench, batch: usize) -> Result<Inputs> {
-    let mut few = bench.setup.args.clone();
-    few.test_pictures = Some(batch);
-    let pictures = Setup {
-        args: few,
-        ..bench.setup.clone()
-    }
-    .pictures(Part::Test)?;
-    let device = &bench.setup.device;
-    let count = pictures.len().min(batch);
-    let input = bench.setup.preprocess.input(&pictures, 0..count, device);
-    let activation = bench.setup.head.forward(input.clone());
-    let symbols = bench.codec.symbols(activation.clone())?;
-    let frames = symbols
-        .iter()
-        .map(|one| bench.codec.codec().encode_symbols(one))
-        .collect::<Result<Vec<_>, _>>()?;
-    let latent = bench.codec.latent(&frames)?;
-    let restored = bench.codec.restore(latent.clone());
-    Ok(Inputs {
-        input,
-        activation,
-        symbols,
-        frames,
-        latent,
-        restored,
-    })
-}
-
-fn run_step(bench: &Bench, inputs: &Inputs, step: &str) -> Result<()> {
-    let device = &bench.setup.device;
-    let (head, tail, codec) = (&bench.setup.head, &bench.setup.tail, &bench.codec);
-    match step {
-        "forward" => done(bench.setup.network.forward(inputs.input.clone()), device),
-        "head" => done(head.forward(inputs.input.clone()), device),
-        "unit-encode" => {
-            codec.symbols(inputs.activation.clone())?;
-        }
-        "code" => {
-            for symbols in &inputs.symbols {
-                std::hint::black_box(codec.codec().encode_symbols(symbols)?);
+        for (peer, times) in peer_times.iter_mut().enumerate() {
+            let ms = peers.time(peer)?;
+            if round >= WARM_UP {
+                times.push(ms);
             }
         }
-        "decode" => done(codec.latent(&inputs.frames)?, device),
-        "unit-decode" => done(codec.restore(inputs.latent.clone()), device),
-        "tail" => done(tail.forward(inputs.restored.clone()), device),
-        _ => {
-            let frames = codec.encode(head.forward(inputs.input.clone()))?;
-            done(tail.forward(codec.decode(&frames)?), device);
+    }
+    let peer_times: Vec<Times> = peer_times.into_iter().map(Times::new).collect();
+    let mut lines = Vec::new();
+    for (index, step) in STEPS.iter().enumerate() {
+        for (place, (bench, inputs)) in benches.iter().zip(&mut inputs).enumerate() {
+            let times = Times::new(std::mem::take(&mut times[place][index]));
+            let first = inputs.first_ms[index];
+            let heap = inputs.heap_peak_bytes(bench, *step)?;
+            let line = line(bench, *step, batch, &times, (first, heap));
+            if *step == Step::Forward && !peer_times.is_empty() {
+                let all = peers.names().iter().zip(&peer_times);
+                lines.extend(all.map(|(name, times)| beside(&line, name, times)));
+            } else {
+                lines.push(line);
+            }
         }
     }
-    Ok(())
-}
-
-/// Waits until the device has computed the tensor.
-fn done<const D: usize>(tensor: Tensor<D>, device: &Device) {
-    std::hint::black_box(&tensor);
-    device.sync().expect("the device finishes its queue");
-}
-
-fn line(bench: &Bench, what: &'static str, batch: usize, times: &mut [f64]) -> Line {
-    times.sort_by(f64::total_cmp);
-    let at = |part: usize| times[(times.len() - 1) * part / 4];
-    Line {
-        schema: "split-speed/1",
-        what,
-        model: bench.setup.note.name.clone(),
-        backend: bench.setup.backend.name(),
-        device: bench.device.clone(),
-        batch,
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        ms_median: at(2),
-        ms_p25: at(1),
-        ms_p75: at(3),
-        n: times.len(),
-        peer: None,
-        ratio_peer: None,
-        command: command_line(),
-        git: git_state(),
-        date: date(),
-        machine: machine(),
-        versions: versions(bench.setup.backend),
-        seed: 0,
+    for (place, line) in lines.iter().enumerate() {
+        // A step that was compared with two peers stands there twice.
+        let again = place > 0
+            && lines[place - 1].what == line.what
+            && lines[place - 1].backend == line.backend;
+        show(args.json, line, again)?;
     }
+    Ok(lines)
 }

@@ -276,7 +276,7 @@ pub(crate) fn decode(args: &DecodeArgs) -> Result<()> {
 }
 
 /// Reads a bank; backbone and split point come from it unless given.
-fn open_bank(path: &std::path::Path, setup: &mut SetupArgs) -> Result<Bank> {
+pub(crate) fn open_bank(path: &std::path::Path, setup: &mut SetupArgs) -> Result<Bank> {
     let bank = Bank::from_bytes(&read(path)?)
         .with_context(|| format!("reading the bank {}", path.display()))?;
     let note = bank.backbone();
@@ -286,7 +286,7 @@ fn open_bank(path: &std::path::Path, setup: &mut SetupArgs) -> Result<Bank> {
 }
 
 /// Refuses a backbone that the bank was not trained for.
-fn checked_setup(args: &SetupArgs, bank: &Bank) -> Result<Setup> {
+pub(crate) fn checked_setup(args: &SetupArgs, bank: &Bank) -> Result<Setup> {
     let setup = args.open()?;
     let (ours, banks) = (&setup.note, bank.backbone());
     if ours != banks {

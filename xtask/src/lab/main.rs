@@ -22,8 +22,10 @@ mod data;
 mod detect;
 mod eval;
 mod files;
+mod memory;
 mod out;
 mod plot;
+mod privacy;
 mod record;
 mod report;
 mod run_folder;
@@ -62,6 +64,8 @@ enum Command {
     Search(search::SearchArgs),
     /// Show the authors' released units and what their symbols cost with both coders.
     Units(units::UnitsArgs),
+    /// Measure what a listener could restore of the pictures from the frames of each rung.
+    Privacy(privacy::PrivacyArgs),
     /// Train the embedded default's backbone from its seed.
     TrainBackbone(backbone::BackboneArgs),
 }
@@ -94,6 +98,7 @@ fn run(command: Command) -> Result<()> {
         Command::Splits(args) => splits::run(&args),
         Command::Search(args) => search::run(&args),
         Command::Units(args) => units::run(&args),
+        Command::Privacy(args) => privacy::run(&args),
         Command::TrainBackbone(args) => backbone::run(&args),
     }
 }

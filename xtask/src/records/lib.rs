@@ -9,9 +9,11 @@
 //! - [`pareto_ranks`]: which trade-offs of bytes, accuracy and device MACs are worth having.
 //! - [`short_table`] and [`full_table`]: Markdown of a document; [`rate_picture`]: its curves.
 //! - [`report_page`]: everything as one HTML page.
+//! - [`compare()`]: which steps of a run became slower than recorded, beyond the noise.
 //! - [`plan`]: where to cut and which rung to send, from documents, two computers and a link.
 
 mod chart;
+mod compare;
 mod curve;
 mod front;
 mod lines;
@@ -25,6 +27,9 @@ mod table;
 mod tables;
 mod xml;
 
+pub use compare::{
+    Change, CompareError, Compared, Comparison, NOISE_SHARE, compare, noise_remarks,
+};
 pub use curve::{BdRate, Curve, CurveError, Point, bd_rate};
 pub use front::{TradeOff, better_half, pareto_ranks};
 pub use lines::{LineError, check_line};

@@ -33,7 +33,7 @@ const COMMON: Fields = &[
 ];
 
 /// Fields of each schema besides the common ones.
-const SCHEMAS: [(&str, Fields); 7] = [
+const SCHEMAS: [(&str, Fields); 8] = [
     (
         "split-accuracy/1",
         &[
@@ -122,6 +122,30 @@ const SCHEMAS: [(&str, Fields); 7] = [
             ("regret", Number),
             ("requests", Count),
             ("ci95_in_time", Number),
+        ],
+    ),
+    (
+        "split-privacy/1",
+        &[
+            ("rung", Text),
+            ("kind", Text),
+            ("model", Text),
+            ("split", Text),
+            ("weights_sha256", Text),
+            ("bank", Text),
+            ("data", Text),
+            ("data_sha256", Text),
+            ("bytes", Number),
+            ("metric", OneOf(&["top1"])),
+            ("value", Number),
+            ("psnr_db", Number),
+            ("ssim", Number),
+            ("psnr_mean_db", Number),
+            ("ssim_mean", Number),
+            ("n", Count),
+            ("n_train", Count),
+            ("steps", Count),
+            ("attacker_params", Count),
         ],
     ),
     (
@@ -281,6 +305,20 @@ mod tests {
         check(|line| line["lanes"] = 1.5.into(), "whole number");
         check(|line| line["entropy"] = "2.5".into(), "a number");
         assert!(check_line("{").is_err());
+    }
+
+    #[test]
+    fn lines_of_leaks_need_both_measures_and_their_base() {
+        let mut line = json!({"schema": "split-privacy/1", "command": "c", "git": "g", "date": "d",
+            "machine": {}, "versions": {}, "seed": 1, "rung": "unit-1", "kind": "unit", "model": "m",
+            "split": "s", "weights_sha256": "0", "bank": "0", "data": "d", "data_sha256": "0",
+            "bytes": 90.5, "metric": "top1", "value": 89.5, "psnr_db": 15.0, "ssim": 0.4,
+            "psnr_mean_db": 10.0, "ssim_mean": 0.2, "n": 10, "n_train": 10, "steps": 5,
+            "attacker_params": 100});
+        check_line(&line.to_string()).unwrap();
+        line["ssim"] = Value::Null;
+        let error = check_line(&line.to_string()).unwrap_err().to_string();
+        assert!(error.contains("\"ssim\" is null"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Lines of `speed.jsonl`, and computers made from them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -38,6 +40,15 @@ pub struct SpeedLine {
     /// Our time over the peer's.
     #[serde(default)]
     pub ratio_peer: Option<f64>,
+    /// First quartile of the peer, milliseconds.
+    #[serde(default)]
+    pub peer_ms_p25: Option<f64>,
+    /// Third quartile of the peer, milliseconds.
+    #[serde(default)]
+    pub peer_ms_p75: Option<f64>,
+    /// What computed it; `build` where it was not compiled as people compile it.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
     /// Commit.
     pub git: String,
     /// Day, `YYYY-MM-DD` first.

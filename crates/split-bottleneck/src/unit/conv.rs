@@ -97,7 +97,7 @@ impl ResidualBlock {
     }
 }
 
-pub(super) fn conv3x3(channels: [usize; 2], stride: usize, device: &Device) -> Conv2d {
+pub(crate) fn conv3x3(channels: [usize; 2], stride: usize, device: &Device) -> Conv2d {
     Conv2dConfig::new(channels, [3, 3])
         .with_stride([stride, stride])
         .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
@@ -106,13 +106,13 @@ pub(super) fn conv3x3(channels: [usize; 2], stride: usize, device: &Device) -> C
 }
 
 /// The layer through this crate's convolution, which is faster than Burn's on flex.
-pub(super) fn convolve(layer: &Conv2d, x: Tensor<4>, padding: usize) -> Tensor<4> {
+pub(crate) fn convolve(layer: &Conv2d, x: Tensor<4>, padding: usize) -> Tensor<4> {
     let [stride, _] = layer.stride;
     conv2d(x, layer.weight.val(), None, stride, padding, layer.groups)
 }
 
 /// `[n, c * s * s, h, w]` to `[n, c, h * s, w * s]`.
-pub(super) fn pixel_shuffle(x: Tensor<4>, stride: usize) -> Tensor<4> {
+pub(crate) fn pixel_shuffle(x: Tensor<4>, stride: usize) -> Tensor<4> {
     if stride == 1 {
         return x;
     }

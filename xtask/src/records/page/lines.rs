@@ -7,7 +7,7 @@ use crate::chart::{Axis, Bar, BarChart, Chart, Dot, Series, figure as digits};
 use crate::table::Table;
 
 /// Columns of schemas that are shown as a table.
-const COLUMNS: [(&str, usize, &[&str]); 5] = [
+const COLUMNS: [(&str, usize, &[&str]); 6] = [
     (
         "split-accuracy/1",
         4,
@@ -54,6 +54,25 @@ const COLUMNS: [(&str, usize, &[&str]); 5] = [
             "switches",
             "regret",
             "requests",
+        ],
+    ),
+    (
+        "split-privacy/1",
+        5,
+        &[
+            "rung",
+            "kind",
+            "model",
+            "split",
+            "data",
+            "bytes",
+            "value",
+            "psnr_db",
+            "ssim",
+            "psnr_mean_db",
+            "ssim_mean",
+            "n",
+            "seed",
         ],
     ),
     (

@@ -6,10 +6,12 @@ use crate::chart::{Bar, BarChart, figure as digits};
 use crate::table::Table;
 
 /// In the order of the work; steps unknown here come last.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 11] = [
     "forward",
     "head",
+    "unit-encoder",
     "unit-encode",
+    "quantize-code",
     "code",
     "decode",
     "unit-decode",

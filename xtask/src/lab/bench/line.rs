@@ -1,0 +1,174 @@
+//! Lines of `speed.jsonl`: made, shown, read back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use records::SpeedLine;
+use serde::Serialize;
+
+use super::steps::{Bench, Step};
+use crate::record::{Machine, command_line, date, git_state, machine, versions};
+
+/// One line of `speed.jsonl`.
+#[derive(Clone, Serialize)]
+pub(super) struct Line {
+    schema: &'static str,
+    pub(super) what: &'static str,
+    model: String,
+    split: String,
+    pub(super) backend: &'static str,
+    device: String,
+    pub(super) batch: usize,
+    threads: usize,
+    pub(super) ms_median: f64,
+    ms_p25: f64,
+    ms_p75: f64,
+    n: usize,
+    /// The very first call at this batch: on a GPU shaders are compiled and kernels tuned in it.
+    pub(super) ms_first: f64,
+    /// Host heap beyond what was held before the step, counted by the allocator.
+    heap_peak_bytes: u64,
+    peer: Option<String>,
+    ratio_peer: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_ms_median: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_ms_p25: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_ms_p75: Option<f64>,
+    command: String,
+    git: String,
+    date: String,
+    machine: Machine,
+    versions: BTreeMap<&'static str, String>,
+    seed: u64,
+}
+
+/// Times of one step, sorted, in milliseconds.
+pub(super) struct Times(Vec<f64>);
+
+impl Times {
+    pub(super) fn new(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        Self(times)
+    }
+
+    /// Quartile 0 to 4.
+    fn at(&self, quartile: usize) -> f64 {
+        self.0[(self.0.len() - 1) * quartile / 4]
+    }
+}
+
+/// What the first calls of all steps took beyond a usual call, per backend and batch.
+pub(super) fn first_use(lines: &[Line]) -> Vec<String> {
+    let mut sums: BTreeMap<(&str, usize), f64> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for line in lines {
+        // A step that was compared with two peers stands there twice.
+        if seen.insert((line.backend, line.batch, line.what)) {
+            *sums.entry((line.backend, line.batch)).or_default() += line.ms_first - line.ms_median;
+        }
+    }
+    let words = sums.into_iter().map(|((backend, batch), ms)| {
+        let what = match backend {
+            "wgpu" | "cuda" => "shader compilation and autotune",
+            _ => "buffers and threads",
+        };
+        format!("first use of {backend} at batch {batch}: {ms:.0} ms beyond the medians ({what}), not in them")
+    });
+    words.collect()
+}
+
+/// The lines as whoever reads the record sees them.
+pub(super) fn parsed(lines: &[Line]) -> Result<Vec<SpeedLine>> {
+    let text = lines
+        .iter()
+        .map(serde_json::to_string)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(SpeedLine::parse_all(&text.join("\n"))?)
+}
+
+pub(super) fn show(json: bool, line: &Line, again: bool) -> Result<()> {
+    if json {
+        say!("{}", serde_json::to_string(line)?);
+        return Ok(());
+    }
+    if !again {
+        say!(
+            "{:<13} {:<8} {:>5} {:>10.3} {:>10.3} {:>10.3} {:>10.3} {:>10.2}",
+            line.what,
+            line.backend,
+            line.batch,
+            line.ms_median,
+            line.ms_p25,
+            line.ms_p75,
+            line.ms_first,
+            line.heap_peak_bytes as f64 / f64::from(1 << 20)
+        );
+    }
+    if let (Some(peer), Some(ratio)) = (&line.peer, line.ratio_peer) {
+        let of = |ms: Option<f64>| ms.unwrap_or_default();
+        say!(
+            "  {peer}: {:.3} ms ({:.3} to {:.3}), {} takes {ratio:.2} times as long",
+            of(line.peer_ms_median),
+            of(line.peer_ms_p25),
+            of(line.peer_ms_p75),
+            line.backend
+        );
+    }
+    Ok(())
+}
+
+/// The line with a peer's times beside ours.
+pub(super) fn beside(line: &Line, peer: &str, times: &Times) -> Line {
+    Line {
+        peer: Some(peer.to_owned()),
+        ratio_peer: Some(line.ms_median / times.at(2)),
+        peer_ms_median: Some(times.at(2)),
+        peer_ms_p25: Some(times.at(1)),
+        peer_ms_p75: Some(times.at(3)),
+        ..line.clone()
+    }
+}
+
+pub(super) fn line(
+    bench: &Bench,
+    step: Step,
+    batch: usize,
+    times: &Times,
+    (first, heap): (f64, u64),
+) -> Line {
+    let note = &bench.setup.note;
+    Line {
+        schema: "split-speed/1",
+        what: step.name(),
+        model: note.name.clone(),
+        split: note.split.clone(),
+        backend: bench.setup.backend.name(),
+        device: bench.device.clone(),
+        batch,
+        threads: threads(),
+        ms_median: times.at(2),
+        ms_p25: times.at(1),
+        ms_p75: times.at(3),
+        n: times.0.len(),
+        ms_first: first,
+        heap_peak_bytes: heap,
+        peer: None,
+        ratio_peer: None,
+        peer_ms_median: None,
+        peer_ms_p25: None,
+        peer_ms_p75: None,
+        command: command_line(),
+        git: git_state(),
+        date: date(),
+        machine: machine(),
+        versions: versions(bench.setup.backend),
+        seed: 0,
+    }
+}
+
+/// Threads that a run can use.
+pub(super) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,225 @@
+//! Other engines that run the same network with the same weights, in turn with ours.
+//!
+//! `benches/peers/network.py` runs in a process of its own, whose threads wait while ours work. It is
+//! handed weights and pictures as files, and its class scores are compared with ours before anything
+//! is timed.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde_json::json;
+use split_bottleneck::module_state;
+
+use super::line::threads;
+use super::steps::{Bench, Inputs};
+
+const SCRIPT: &str = include_str!("../../../../benches/peers/network.py");
+
+/// Pictures whose class scores are compared.
+const CHECKED: usize = 4;
+
+/// Largest difference of a class score, as a share of the largest score.
+const TOLERANCE: f32 = 1e-3;
+
+/// Worker threads of a peer spin for a while after a run and would take our processor time.
+const REST: Duration = Duration::from_millis(250);
+
+/// Peers that were found, ready to run one batch.
+pub(super) struct Peers {
+    names: Vec<String>,
+    process: Option<Process>,
+}
+
+struct Process {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    folder: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Hello {
+    peers: Vec<Found>,
+    missing: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    name: String,
+    scores: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct Timed {
+    ms: f64,
+}
+
+impl Peers {
+    /// No peer was asked for.
+    pub(super) fn none() -> Self {
+        Self {
+            names: Vec::new(),
+            process: None,
+        }
+    }
+
+    /// Starts the script with the network, weights and pictures of `bench`. What Python lacks is
+    /// said; it is no error.
+    pub(super) fn start(
+        python: &Path,
+        bench: &Bench,
+        inputs: &Inputs,
+        batch: usize,
+    ) -> Result<Self> {
+        let checked = batch.min(CHECKED);
+        let mut process = Process::start(python, bench, inputs, checked)
+            .with_context(|| format!("--peers {}", python.display()))?;
+        let hello: Hello = process.answer(python)?;
+        for missing in &hello.missing {
+            eprintln!("peer left out: {missing}");
+        }
+        let ours = inputs.scores(bench, checked);
+        for found in &hello.peers {
+            check_scores(&ours, &found.scores)
+                .with_context(|| format!("{} computes another network", found.name))?;
+        }
+        Ok(Self {
+            names: hello.peers.into_iter().map(|found| found.name).collect(),
+            process: Some(process),
+        })
+    }
+
+    /// As records call them, with versions.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Milliseconds that a peer takes for the batch.
+    pub(super) fn time(&mut self, peer: usize) -> Result<f64> {
+        let process = self.process.as_mut().context("no peer runs")?;
+        writeln!(process.input, "{peer}").context("asking a peer")?;
+        let timed: Timed = process.answer(Path::new("network.py"))?;
+        std::thread::sleep(REST);
+        Ok(timed.ms)
+    }
+}
+
+impl Process {
+    fn start(python: &Path, bench: &Bench, inputs: &Inputs, checked: usize) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("split-peers-{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        let state = module_state(&bench.setup.network);
+        let mut tensors = Vec::new();
+        let mut weights = Vec::new();
+        for (path, tensor) in &state {
+            tensors.push(json!({"path": path, "shape": tensor.shape}));
+            weights.extend(tensor.values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        let config = &bench.setup.config;
+        let stages = config.stages().iter().map(|stage| {
+            json!({"blocks": stage.blocks, "stride": stage.stride,
+                "dilation_first": stage.dilation_first, "dilation": stage.dilation})
+        });
+        let spec = json!({
+            "stem_stride": config.stem().stride,
+            "max_pool": config.stem().max_pool,
+            "stages": stages.collect::<Vec<_>>(),
+            "tensors": tensors,
+            "input": inputs.input.dims(),
+            "checked": checked,
+            "threads": threads(),
+        });
+        let pixels = inputs.input.clone().into_data().convert::<f32>();
+        let pixels = pixels.as_slice::<f32>().expect("converted above");
+        let pixels: Vec<u8> = pixels
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        for (name, bytes) in [
+            ("network.py", SCRIPT.as_bytes()),
+            ("spec.json", spec.to_string().as_bytes()),
+            ("weights.f32", weights.as_slice()),
+            ("input.f32", pixels.as_slice()),
+        ] {
+            let path = folder.join(name);
+            fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        }
+        let mut child = Command::new(python)
+            .arg(folder.join("network.py"))
+            .arg(&folder)
+            .env("OMP_NUM_THREADS", threads().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting Python")?;
+        let input = child.stdin.take().context("no pipe to Python")?;
+        let output = BufReader::new(child.stdout.take().context("no pipe from Python")?);
+        Ok(Self {
+            child,
+            input,
+            output,
+            folder,
+        })
+    }
+
+    /// The next line, which is JSON.
+    fn answer<T: for<'de> Deserialize<'de>>(&mut self, python: &Path) -> Result<T> {
+        let mut line = String::new();
+        let read = self
+            .output
+            .read_line(&mut line)
+            .context("reading from Python")?;
+        ensure!(
+            read > 0,
+            "{} ended early; what it said stands above",
+            python.display()
+        );
+        serde_json::from_str(&line)
+            .with_context(|| format!("network.py answered {:?}", line.trim_end()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An end that was not asked for leaves a process and a folder behind; neither can be helped here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn check_scores(ours: &[f32], theirs: &[f32]) -> Result<()> {
+    ensure!(
+        ours.len() == theirs.len(),
+        "{} class scores, we have {}",
+        theirs.len(),
+        ours.len()
+    );
+    let largest = ours
+        .iter()
+        .fold(1.0_f32, |most, score| most.max(score.abs()));
+    for (place, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        // No number is close to NaN.
+        let is_close = (a - b).abs() <= TOLERANCE * largest;
+        ensure!(is_close, "class score {place} is {b}, ours is {a}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_scores;
+
+    #[test]
+    fn scores_of_another_network_are_refused() {
+        assert!(check_scores(&[10.0, -3.0], &[10.005, -3.005]).is_ok());
+        assert!(check_scores(&[10.0, -3.0], &[10.0, -3.05]).is_err());
+        assert!(check_scores(&[10.0, -3.0], &[10.0]).is_err());
+        assert!(check_scores(&[10.0, -3.0], &[10.0, f32::NAN]).is_err());
+    }
+}

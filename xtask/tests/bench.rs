@@ -1,0 +1,130 @@
+//! `bench`: every step is timed and recorded, and a step that became slower is found.
+
+#[cfg(test)]
+mod bench {
+    use std::fs;
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    use records::{SpeedLine, check_line};
+    use serde_json::Value;
+    use tempfile::TempDir;
+
+    fn bench(more: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+        command.args(["bench", "--batch", "2", "--repeats", "3"]);
+        command.args(more).output().unwrap()
+    }
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    /// The record with all times multiplied.
+    fn scaled(lines: &str, factor: f64, path: &Path) {
+        let scaled: String = lines
+            .lines()
+            .map(|line| {
+                let mut line: Value = serde_json::from_str(line).unwrap();
+                for field in ["ms_median", "ms_p25", "ms_p75"] {
+                    line[field] = (factor * line[field].as_f64().unwrap()).into();
+                }
+                format!("{line}\n")
+            })
+            .collect();
+        fs::write(path, scaled).unwrap();
+    }
+
+    #[test]
+    fn each_step_is_a_line_of_its_schema_and_regressions_end_in_an_error() {
+        let dir = TempDir::new().unwrap();
+        let record = dir.path().join("speed.jsonl");
+        let output = bench(&["--json", "--record", record.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let printed = text(&output.stdout);
+        assert_eq!(printed, fs::read_to_string(&record).unwrap());
+        for line in printed.lines() {
+            check_line(line).unwrap();
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert!(line["ms_first"].as_f64().unwrap() > 0.0, "{line}");
+            assert!(line["heap_peak_bytes"].as_u64().unwrap() > 0, "{line}");
+        }
+        let steps: Vec<String> = SpeedLine::parse_all(&printed)
+            .unwrap()
+            .into_iter()
+            .map(|line| line.what)
+            .collect();
+        let expected = [
+            "forward",
+            "head",
+            "unit-encoder",
+            "unit-encode",
+            "quantize-code",
+            "code",
+            "decode",
+            "unit-decode",
+            "tail",
+            "split",
+            "train-step",
+        ];
+        assert_eq!(steps, expected);
+
+        let faster = dir.path().join("faster.jsonl");
+        scaled(&printed, 1e-3, &faster);
+        let output = bench(&["--compare", faster.to_str().unwrap()]);
+        assert!(!output.status.success());
+        let error = text(&output.stderr);
+        assert!(error.contains("11 of 11 steps became slower"), "{error}");
+        let slower = dir.path().join("slower.jsonl");
+        scaled(&printed, 1e3, &slower);
+        let output = bench(&["--compare", slower.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains(": faster"));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_compared_is_refused() {
+        let dir = TempDir::new().unwrap();
+        let empty = dir.path().join("empty.jsonl");
+        fs::write(&empty, "").unwrap();
+        let broken = dir.path().join("broken.jsonl");
+        fs::write(&broken, "{}\n").unwrap();
+        for (path, expected) in [
+            (empty, "no step of this run"),
+            (broken, "line 1"),
+            (dir.path().join("none.jsonl"), "none.jsonl"),
+        ] {
+            let output = bench(&["--compare", path.to_str().unwrap()]);
+            assert!(!output.status.success());
+            let error = text(&output.stderr);
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_python_lacks_is_said_and_what_it_has_is_timed() {
+        let output = bench(&["--json", "--peers", "python3"]);
+        let error = text(&output.stderr);
+        if error.contains("starting Python") {
+            eprintln!("skipped: no python3 here");
+            return;
+        }
+        assert!(output.status.success(), "{error}");
+        let lines = SpeedLine::parse_all(&text(&output.stdout)).unwrap();
+        let peers = lines
+            .iter()
+            .filter_map(|line| Some((line.peer.as_ref()?, line)));
+        let mut count = 0;
+        for (peer, line) in peers {
+            assert_eq!(line.what, "forward");
+            assert!(line.ratio_peer.unwrap() > 0.0, "{peer}");
+            count += 1;
+        }
+        // numpy alone can be missing, or either engine, or nothing.
+        let left_out = error.matches("peer left out").count();
+        assert!(
+            count + left_out == 2 || (count == 0 && left_out == 1),
+            "{count}: {error}"
+        );
+    }
+}
