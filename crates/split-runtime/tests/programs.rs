@@ -9,6 +9,7 @@
 
 mod programs {
     mod bank;
+    mod certificates;
     mod processes;
 
     use std::fs;
@@ -106,6 +107,62 @@ mod programs {
         // An edge that comes back is used again.
         let edge = Edge::start_at(&rig.models, &address, &[]);
         eventually(|| (watched.ask(&rig.files[2])["by"] == "edge").then_some(()));
+        edge.drain();
+    }
+
+    #[test]
+    fn an_edge_that_stalls_costs_time_and_no_picture() {
+        let rig = Rig::new();
+        let edge = Edge::start(&rig.models, &[]);
+        let mut command = device(&rig.model, &edge.address);
+        command.args([
+            "--json",
+            "--deadline-ms",
+            "1500",
+            "--fallback-ms",
+            "1000",
+            "-",
+        ]);
+        let mut watched = command.piped();
+        eventually(|| (watched.ask(&rig.files[0])["by"] == "edge").then_some(()));
+        edge.stall(true);
+        let line = watched.ask(&rig.files[1]);
+        edge.stall(false);
+        assert_eq!(line["by"], "device", "{line}");
+        assert_eq!(line["class"], rig.unsplit()[1]);
+        assert!(line["why"].as_str().unwrap().contains("in time"), "{line}");
+        eventually(|| (watched.ask(&rig.files[2])["by"] == "edge").then_some(()));
+        edge.drain();
+    }
+
+    #[test]
+    fn certificates_are_asked_for_on_both_sides() {
+        let rig = Rig::new();
+        let files = certificates::Files::new();
+        let edge_args = files.edge_args();
+        let edge = Edge::start(&rig.models, &edge_args);
+        let mut command = device(&rig.model, &edge.address);
+        command
+            .args(files.device_args())
+            .args(["--json", "--fallback", "none"]);
+        let lines = lines_of(command.arg(&rig.pictures));
+        assert_eq!(answers(&lines), by("edge", &rig.predictions(0)));
+        let mut without = device(&rig.model, &edge.address);
+        without
+            .args(files.trust_args())
+            .args(["--fallback", "none"]);
+        let said = failure_of(without.arg(&rig.pictures));
+        assert!(said.contains("not connected"), "{said}");
+        let mut plain = device(&rig.model, &edge.address);
+        plain.args(["--fallback", "none"]);
+        assert!(failure_of(plain.arg(&rig.pictures)).contains("not connected"));
+        let mut half = processes::edge();
+        half.arg("--models").arg(&rig.models).args(&edge_args[..2]);
+        let said = failure_of(&mut half);
+        assert!(
+            said.contains("tls-cert and tls-key belong together"),
+            "{said}"
+        );
         edge.drain();
     }
 

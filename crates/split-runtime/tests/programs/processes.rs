@@ -20,7 +20,7 @@ pub(super) fn device(model: &Path, address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_split-device"));
     command.arg("--model").arg(model).args(["--edge", address]);
     // A busy machine must not look like a slow edge.
-    command.args(["--deadline-ms", "10000"]);
+    command.env("SPLIT_DEVICE_DEADLINE_MS", "10000");
     command
 }
 
@@ -143,6 +143,11 @@ impl Edge {
     pub(super) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Stops all its threads where they stand, or lets them go on.
+    pub(super) fn stall(&self, stalls: bool) {
+        self.signal(if stalls { "-STOP" } else { "-CONT" });
     }
 
     fn signal(&self, signal: &str) {

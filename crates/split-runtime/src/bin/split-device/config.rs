@@ -80,6 +80,10 @@ pub(crate) struct DeviceSettings {
     /// leaves the picture unanswered.
     #[arg(long, env = "SPLIT_DEVICE_FALLBACK", value_name = "KIND")]
     pub(crate) fallback: Option<String>,
+    /// Time kept for the answer that is computed here, in milliseconds; where left out, twice what the
+    /// slowest run of the warm-up took and 5 ms.
+    #[arg(long, env = "SPLIT_DEVICE_FALLBACK_MS", value_name = "MS")]
+    pub(crate) fallback_ms: Option<u64>,
     /// Longest wait for an edge at the start, in milliseconds. Default 2000.
     #[arg(long, env = "SPLIT_DEVICE_CONNECT_MS", value_name = "MS")]
     pub(crate) connect_ms: Option<u64>,
@@ -156,6 +160,18 @@ impl DeviceSettings {
             "connect-ms = {ms}, allowed are 0 to {MAX_DEADLINE_MS}"
         );
         Ok(Duration::from_millis(ms))
+    }
+
+    /// Time kept for a local answer, where it isn't measured.
+    pub(crate) fn fallback_us(&self) -> Result<Option<u64>> {
+        let Some(ms) = self.fallback_ms else {
+            return Ok(None);
+        };
+        ensure!(
+            ms <= MAX_DEADLINE_MS,
+            "fallback-ms = {ms}, allowed are 0 to {MAX_DEADLINE_MS}"
+        );
+        Ok(Some(ms * 1000))
     }
 
     /// Whether the whole network may run here.
