@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use split_backbone::{
@@ -81,17 +81,18 @@ impl SetupArgs {
             (None, true) => "embedded".to_owned(),
             (None, false) => bail!("--data {} needs --backbone, e.g. resnet56", self.data),
         };
+        if name != EMBEDDED_NAME {
+            let path = self.weights.as_ref().with_context(|| {
+                format!("--backbone {name} needs --weights FILE (.th, .pth or .safetensors)")
+            })?;
+            // Said before a missing --split: paths are mistyped more often.
+            ensure!(path.exists(), "--weights {} does not exist", path.display());
+        }
         let split = match (&self.split, name.as_str()) {
             (Some(split), _) => split.as_str(),
             (None, EMBEDDED_NAME) => EMBEDDED_SPLIT,
             (None, _) => bail!("--backbone {name} needs --split, e.g. layer1"),
         };
-        if name != EMBEDDED_NAME {
-            ensure!(
-                self.weights.is_some(),
-                "--backbone {name} needs --weights FILE (.th, .pth or .safetensors)"
-            );
-        }
         let Opened {
             network,
             head,
