@@ -70,7 +70,7 @@ const DOCS: &[Call] = &[Call {
         "--no-deps",
         "--locked",
         "--features",
-        "lab,flex",
+        "lab,flex,split-runtime/bin",
     ],
     rustdoc_flags: Some("-D warnings"),
 }];

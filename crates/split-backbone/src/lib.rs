@@ -7,6 +7,7 @@ mod data;
 mod detection;
 pub mod embedded;
 mod graph;
+mod opened;
 mod ops;
 mod profile;
 mod resnet;
@@ -29,6 +30,7 @@ pub use self::detection::{
     canvas_input, decode,
 };
 pub use self::graph::{Graph, GraphCut, Layer};
+pub use self::opened::{EMBEDDED_NAME, OpenError, Opened, check_backbone};
 pub use self::profile::{ActivationShape, CutProfile, Profile};
 pub use self::resnet::{
     BlockKind, ConfigError, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_STAGES, ResNet,

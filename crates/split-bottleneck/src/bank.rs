@@ -17,6 +17,10 @@ use crate::store::{Archive, ArchiveError};
 use crate::train::Training;
 use crate::unit::{ActivationShape, Unit, UnitConfig, UnitDecoder, UnitEncoder};
 
+mod digests;
+
+pub use digests::BankDigests;
+
 const SCHEMA: &str = "split-bank/1";
 /// Most rungs of a bank: a frame names its rung with 16 bits.
 pub const MAX_RUNGS: usize = 1 << 16;

@@ -35,7 +35,8 @@ mod train;
 mod unit;
 
 pub use bank::{
-    BackboneNote, Bank, BankError, CodingError, MAX_RUNGS, Measured, Pictures, Rung, RungCodec,
+    BackboneNote, Bank, BankDigests, BankError, CodingError, MAX_RUNGS, Measured, Pictures, Rung,
+    RungCodec,
 };
 pub use cache::{ActivationCache, CacheError};
 pub use error::{ConfigError, StateError};

@@ -72,6 +72,24 @@ fn a_bank_from_its_bytes_gives_the_same_frames_and_predictions() {
 }
 
 #[test]
+fn digests_say_which_part_of_two_banks_differs() {
+    let cache = cache(32, &Device::flex());
+    let (ours, other) = (bank(&cache, 1), bank(&cache, 2));
+    let again = Bank::from_bytes(&ours.to_bytes().unwrap()).unwrap();
+    assert_eq!(again.digests(), ours.digests());
+    assert_eq!(other.digests().backbone, ours.digests().backbone);
+    assert_ne!(other.digests().unit, ours.digests().unit);
+    let note = BackboneNote {
+        weights_sha256: "01".to_owned(),
+        ..ours.backbone().clone()
+    };
+    let moved = Bank::new(note, ours.rungs().to_vec()).unwrap().digests();
+    assert_ne!(moved.backbone, ours.digests().backbone);
+    assert_eq!(moved.unit, ours.digests().unit);
+    assert_eq!(moved.tables, ours.digests().tables);
+}
+
+#[test]
 fn a_damaged_bank_is_refused() {
     let cache = cache(32, &Device::flex());
     let bytes = bank(&cache, 1).to_bytes().unwrap();

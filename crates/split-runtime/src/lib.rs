@@ -28,6 +28,8 @@
 //! |---|---|
 //! | `grpc` | module `grpc`: an edge and a device over real sockets, with TLS, health, metrics |
 //! | `menu` | menus of policies from JSON and from measured records |
+//! | `models` | module `stage`: banks, heads and tails behind the protocol; brings Burn, without a backend |
+//! | `bin` | the programs `split-edge` and `split-device`, on Burn's flex backend; `wgpu` adds another |
 //! | `sim` | module `sim`: links, faults and whole systems in virtual time |
 //! | `study` | the program behind `cargo xtask simulate` |
 //!
@@ -37,14 +39,18 @@
 pub mod grpc;
 mod policy;
 mod proto;
+mod ranking;
 mod resilience;
 mod serving;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "models")]
+pub mod stage;
 mod time;
 
 pub use policy::*;
 pub use proto::*;
+pub use ranking::{MAX_RANKED, Ranked, Ranking, RankingError};
 pub use resilience::*;
 pub use serving::*;
 pub use time::Time;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
-use split_backbone::{Part, Pictures};
+use split_backbone::{Part, Pictures, check_backbone};
 use split_bottleneck::{Bank, evaluate};
 use split_tensor::Symbols;
 
@@ -288,19 +288,7 @@ pub(crate) fn open_bank(path: &std::path::Path, setup: &mut SetupArgs) -> Result
 /// Refuses a backbone that the bank was not trained for.
 pub(crate) fn checked_setup(args: &SetupArgs, bank: &Bank) -> Result<Setup> {
     let setup = args.open()?;
-    let (ours, banks) = (&setup.note, bank.backbone());
-    if ours != banks {
-        bail!(
-            "the bank is for {} at {} (weights {}), this is {} at {} (weights {}); \
-             give the same --backbone, --split and --weights as in training",
-            banks.name,
-            banks.split,
-            banks.weights_sha256,
-            ours.name,
-            ours.split,
-            ours.weights_sha256
-        );
-    }
+    check_backbone(&setup.note, bank)?;
     Ok(setup)
 }
 

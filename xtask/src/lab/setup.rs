@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
-use burn::module::Module;
+use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use split_backbone::{
-    DataSource, Framing, LoadOptions, Part, Pictures, Preprocess, ResNet, ResNetConfig, ResNetHead,
-    ResNetTail, SplitPoint, cut, embedded,
+    DataSource, EMBEDDED_NAME, Framing, LoadOptions, Opened, Part, Pictures, Preprocess, ResNet,
+    ResNetConfig, ResNetHead, ResNetTail, SplitPoint, embedded,
 };
 use split_bottleneck::{ActivationCache, BackboneNote};
 
@@ -82,39 +81,28 @@ impl SetupArgs {
             (None, true) => "embedded".to_owned(),
             (None, false) => bail!("--data {} needs --backbone, e.g. resnet56", self.data),
         };
-        let (network, config, preprocess, weights_sha256) = if name == "embedded" {
-            let network = embedded::backbone(&device).context("loading the embedded backbone")?;
-            let config = network.config().clone();
-            let sha = embedded::BACKBONE_SHA256.to_owned();
-            (network, config, embedded::PREPROCESS, sha)
-        } else {
+        if name != EMBEDDED_NAME {
             let path = self.weights.as_ref().with_context(|| {
                 format!("--backbone {name} needs --weights FILE (.th, .pth or .safetensors)")
             })?;
-            let config = ResNetConfig::named(&name)?;
-            let (network, report) = ResNet::load(&config, path, &device)?;
-            ensure!(
-                report.unused.is_empty(),
-                "{} holds {} tensors that {name} has no place for ({}, ...); choose the backbone \
-                 that the file was saved from",
-                path.display(),
-                report.unused.len(),
-                report.unused[0]
-            );
-            (network, config, Preprocess::IMAGENET, report.sha256)
-        };
-        let point: SplitPoint = match (&self.split, name.as_str()) {
-            (Some(split), _) => split.parse()?,
-            (None, "embedded") => EMBEDDED_SPLIT.parse()?,
+            // Said before a missing --split: paths are mistyped more often.
+            ensure!(path.exists(), "--weights {} does not exist", path.display());
+        }
+        let split = match (&self.split, name.as_str()) {
+            (Some(split), _) => split.as_str(),
+            (None, EMBEDDED_NAME) => EMBEDDED_SPLIT,
             (None, _) => bail!("--backbone {name} needs --split, e.g. layer1"),
         };
-        let network = network.fold_batch_norm().valid();
-        let (head, tail) = cut(&network, point)?;
-        let note = BackboneNote {
-            name,
-            split: point.to_string(),
-            weights_sha256,
-        };
+        let Opened {
+            network,
+            head,
+            tail,
+            config,
+            point,
+            note,
+            preprocess,
+            ..
+        } = Opened::load(&name, self.weights.as_deref(), split, &device)?;
         Ok(Setup {
             args: self.clone(),
             network,

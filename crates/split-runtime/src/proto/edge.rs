@@ -253,6 +253,21 @@ impl EdgeConnection {
         })
     }
 
+    /// Serves other contracts than those of the config, as long as no hello has come; `false` after it.
+    pub(crate) fn serve(&mut self, contracts: &[Contract]) -> bool {
+        let listens = matches!(self.state, State::Listening { .. });
+        if listens {
+            self.config.contracts = contracts.to_vec();
+        }
+        listens
+    }
+
+    /// The contracts that both ends agreed on; none before the hello.
+    pub(crate) fn agreed(&self) -> impl Iterator<Item = &Contract> {
+        let indices = self.contracts.iter().flatten();
+        indices.map(|&index| &self.config.contracts[index])
+    }
+
     /// Grants another number of frames in flight.
     pub fn set_credit(&mut self, now: Time, in_flight_max: u16) {
         self.advance(now);

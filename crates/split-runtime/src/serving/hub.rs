@@ -1,11 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::config::SchedulerConfig;
 use super::job::{Batch, BatchKey, Job, JobError, JobId, SchedulerCounts};
 use super::scheduler::EdgeScheduler;
 use crate::proto::{
-    Answer, ConfigError, EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent, MAX_BUDGET_US,
-    ProtocolError, ReplyError, Status, check_body, check_bounds, check_range, rung_of,
+    Answer, ConfigError, Contract, EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent,
+    MAX_BUDGET_US, ProtocolError, ReplyError, Status, check_body, check_bounds, check_range,
+    rung_of,
 };
 use crate::time::{Time, clamp_us};
 
@@ -47,6 +49,7 @@ const CALLS: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct EdgeHub {
     config: HubConfig,
+    keys: Arc<[BatchKey]>,
     connections: BTreeMap<u64, Entry>,
     scheduler: EdgeScheduler,
     timers: BTreeSet<(Time, u64)>,
@@ -66,6 +69,8 @@ pub struct EdgeHub {
 #[derive(Debug)]
 struct Entry {
     connection: EdgeConnection,
+    /// For each contract that this connection was made with, the key of its batches.
+    keys: Arc<[BatchKey]>,
     client: u64,
     timer: Option<Time>,
 }
@@ -93,6 +98,7 @@ impl EdgeHub {
             past: EdgeCounts::default(),
             next_id: 0,
             drain_us: None,
+            keys: config.keys.clone().into(),
             config,
         })
     }
@@ -108,6 +114,7 @@ impl EdgeHub {
         self.next_id += 1;
         let entry = Entry {
             connection,
+            keys: Arc::clone(&self.keys),
             client,
             timer: None,
         };
@@ -184,7 +191,7 @@ impl EdgeHub {
                 seq: id,
             },
             client: call.client,
-            key: self.config.keys[call.contract],
+            key: self.keys[call.contract],
             rung,
             deadline: now.after(budget_us),
             body: call.body,
@@ -305,6 +312,45 @@ impl EdgeHub {
         }
     }
 
+    /// Serves these contracts from here on, each with the key of its batches. What connections have
+    /// agreed on stays as it was: those whose contracts are all served again go on, the others are
+    /// answered and end after `within_us` at the latest.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the lists are out of range or differ in length; nothing changed then.
+    pub fn set_contracts(
+        &mut self,
+        now: Time,
+        served: &[(Contract, BatchKey)],
+        within_us: u64,
+    ) -> Result<(), ConfigError> {
+        let (contracts, keys): (Vec<Contract>, Vec<BatchKey>) = served.iter().cloned().unzip();
+        let mut connection = self.config.connection.clone();
+        connection.contracts.clone_from(&contracts);
+        EdgeConnection::new(connection.clone(), now)?;
+        self.config.connection = connection;
+        self.keys = keys.into();
+        let ids: Vec<u64> = self.connections.keys().copied().collect();
+        for id in ids {
+            let Some(entry) = self.connections.get_mut(&id) else {
+                continue;
+            };
+            if entry.connection.serve(&contracts) {
+                entry.keys = Arc::clone(&self.keys);
+            } else if !entry.connection.agreed().all(|one| contracts.contains(one)) {
+                entry.connection.drain(now, within_us);
+                self.settle(now, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The contracts that new connections and calls find.
+    #[must_use]
+    pub fn contracts(&self) -> &[Contract] {
+        &self.config.connection.contracts
+    }
+
     /// Whether a drain has nothing left to answer.
     #[must_use]
     pub fn is_drained(&self) -> bool {
@@ -387,7 +433,7 @@ impl EdgeHub {
                             seq,
                         },
                         client: entry.client,
-                        key: self.config.keys[contract],
+                        key: entry.keys[contract],
                         rung,
                         deadline,
                         body,

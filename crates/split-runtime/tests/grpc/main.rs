@@ -10,6 +10,7 @@ mod fuzz;
 mod hostile;
 
 mod inference;
+mod reload;
 mod rig;
 mod stream;
 mod tls;

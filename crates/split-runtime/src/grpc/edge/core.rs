@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::{Notify, oneshot};
-use tonic::Status;
 
 use super::metrics::{Metrics, Snapshot};
 use super::model::Runner;
 use crate::grpc::clock::Clock;
 use crate::grpc::outgoing::Outgoing;
-use crate::proto::{Answer, Contract, ProtocolError};
-use crate::serving::{Batch, Call, EdgeHub};
+use crate::proto::{Answer, ConfigError, Contract, ProtocolError, Status};
+use crate::serving::{Batch, BatchKey, Call, EdgeHub};
 use crate::time::Time;
 
 /// Where a model runs.
@@ -28,7 +27,8 @@ pub enum Placement {
 pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
-    contracts: Vec<Contract>,
+    /// What the hub serves, to be read without its lock.
+    contracts: RwLock<Arc<[Contract]>>,
     state: Mutex<State>,
     /// There may be work for the model's thread, or it has to end.
     work: Condvar,
@@ -51,16 +51,11 @@ struct State {
 }
 
 impl Core {
-    pub(crate) fn new(
-        hub: EdgeHub,
-        clock: Clock,
-        contracts: Vec<Contract>,
-        inline: Option<Box<dyn Runner>>,
-    ) -> Self {
+    pub(crate) fn new(hub: EdgeHub, clock: Clock, inline: Option<Box<dyn Runner>>) -> Self {
         Self {
             clock,
             metrics: Metrics::default(),
-            contracts,
+            contracts: RwLock::new(hub.contracts().into()),
             state: Mutex::new(State {
                 hub,
                 peers: BTreeMap::new(),
@@ -78,8 +73,28 @@ impl Core {
         }
     }
 
-    pub(crate) fn contracts(&self) -> &[Contract] {
-        &self.contracts
+    pub(crate) fn contracts(&self) -> Arc<[Contract]> {
+        let contracts = self.contracts.read();
+        Arc::clone(&contracts.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what is served, for new streams and calls at once.
+    pub(crate) fn set_contracts(
+        &self,
+        served: &[(Contract, BatchKey)],
+        within_us: u64,
+    ) -> Result<(), ConfigError> {
+        let mut state = self.lock();
+        state
+            .hub
+            .set_contracts(self.clock.now(), served, within_us)?;
+        let contracts = state.hub.contracts().into();
+        *self
+            .contracts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = contracts;
+        self.settle(&mut state);
+        Ok(())
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -113,10 +128,21 @@ impl Core {
         self.settle(&mut state);
     }
 
-    /// Takes a call; its answer comes through the channel.
-    pub(crate) fn call(&self, call: Call) -> Result<(u32, oneshot::Receiver<Answer>), Answer> {
+    /// Takes a call under `contract`; its answer comes through the channel.
+    pub(crate) fn call(
+        &self,
+        contract: &Contract,
+        mut call: Call,
+    ) -> Result<(u32, oneshot::Receiver<Answer>), Answer> {
         self.metrics.bytes_in.add(call.body.len() as u64);
         let mut state = self.lock();
+        // Looked up under the lock: what is served may have changed since the caller looked.
+        let served = state.hub.contracts();
+        let Some(index) = served.iter().position(|one| one == contract) else {
+            let detail = format!("`{}` isn't served any more", contract.split);
+            return Err(Answer::refusal(Status::UnknownSplit, 0, 0, detail));
+        };
+        call.contract = index;
         let taken = state.hub.call(self.clock.now(), call);
         let result = taken.map(|id| {
             let (sender, receiver) = oneshot::channel();
@@ -186,7 +212,7 @@ impl Core {
         let mut state = self.lock();
         state.stopped = true;
         for peer in std::mem::take(&mut state.peers).into_values() {
-            peer.finish(Some(Status::unavailable("the edge stopped")));
+            peer.finish(Some(tonic::Status::unavailable("the edge stopped")));
         }
         state.callers.clear();
         drop(state);
@@ -324,7 +350,7 @@ impl Core {
             }
             _ => {
                 self.metrics.streams_refused.one();
-                Some(Status::failed_precondition(error.to_string()))
+                Some(tonic::Status::failed_precondition(error.to_string()))
             }
         };
         if let Some(peer) = peer {

@@ -80,8 +80,8 @@ impl GrpcInferenceService for InferenceService {
         request: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
         let ModelMetadataRequest { name, version } = request.into_inner();
-        let index = self.find(&name, &version)?;
-        Ok(Response::new(metadata(&self.core.contracts()[index])))
+        let contract = self.find(&name, &version)?;
+        Ok(Response::new(metadata(&contract)))
     }
 
     async fn model_infer(
@@ -111,7 +111,7 @@ impl InferenceService {
         request: ModelInferRequest,
     ) -> Result<ModelInferResponse, Status> {
         let contract = self.find(&request.model_name, &request.model_version)?;
-        check_digests(&self.core.contracts()[contract], &request)?;
+        check_digests(&contract, &request)?;
         let rung = whole_number(&request, "rung")?
             .map(u16::try_from)
             .transpose()
@@ -126,12 +126,16 @@ impl InferenceService {
         for body in frames {
             let call = Call {
                 client,
-                contract,
+                // The core finds it under its lock.
+                contract: 0,
                 rung,
                 budget_us,
                 body,
             };
-            let (id, receiver) = self.core.call(call).map_err(|answer| refused(&answer))?;
+            let (id, receiver) = self
+                .core
+                .call(&contract, call)
+                .map_err(|answer| refused(&answer))?;
             open.ids.push(id);
             receivers.push(receiver);
         }
@@ -154,13 +158,13 @@ impl InferenceService {
         Ok(response(request, answers))
     }
 
-    fn find(&self, name: &str, version: &str) -> Result<usize, Status> {
+    fn find(&self, name: &str, version: &str) -> Result<Contract, Status> {
         let contracts = self.core.contracts();
-        let found = contracts.iter().position(|contract| {
+        let found = contracts.iter().find(|contract| {
             let (split, bank) = model_of(contract);
             split == name && (version.is_empty() || bank == version)
         });
-        found.ok_or_else(|| {
+        found.cloned().ok_or_else(|| {
             let served: Vec<String> = contracts.iter().map(ToString::to_string).collect();
             Status::not_found(format!(
                 "model `{}` version `{}` isn't served; served are {}",

@@ -86,6 +86,7 @@ pub(crate) struct Metrics {
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) reloads: Counter,
+    pub(crate) model_reloads: Counter,
     pub(crate) queue_us: Histogram,
     pub(crate) compute_us: Histogram,
     pub(crate) batch: Histogram,
@@ -104,6 +105,7 @@ impl Default for Metrics {
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             reloads: Counter::default(),
+            model_reloads: Counter::default(),
             queue_us: Histogram::new(&TIME_BOUNDS_US),
             compute_us: Histogram::new(&TIME_BOUNDS_US),
             batch: Histogram::new(&SIZE_BOUNDS),
@@ -176,7 +178,7 @@ impl Metrics {
     }
 
     /// What happened below the protocol.
-    fn counters(&self) -> [(&'static str, &'static str, u64); 10] {
+    fn counters(&self) -> [(&'static str, &'static str, u64); 11] {
         [
             (
                 "split_edge_connections_taken_total",
@@ -227,6 +229,11 @@ impl Metrics {
                 "split_edge_tls_reloads_total",
                 "Certificates loaded anew.",
                 self.reloads.get(),
+            ),
+            (
+                "split_edge_model_reloads_total",
+                "Times that other contracts were served from then on.",
+                self.model_reloads.get(),
             ),
         ]
     }

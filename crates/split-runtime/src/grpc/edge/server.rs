@@ -25,8 +25,8 @@ use crate::grpc::clock::Clock;
 use crate::grpc::outgoing::MAX_CHUNK_MESSAGE_BYTES;
 use crate::grpc::pb::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use crate::grpc::pb::stream::split_edge_server::SplitEdgeServer;
-use crate::proto::{ConfigError, MAX_BUDGET_US};
-use crate::serving::EdgeHub;
+use crate::proto::{ConfigError, Contract, MAX_BUDGET_US};
+use crate::serving::{BatchKey, EdgeHub};
 
 /// Why an edge didn't start.
 #[derive(Debug, thiserror::Error)]
@@ -99,10 +99,9 @@ impl Edge {
             (Some(listener), Some(asked)) => Some(local(listener, asked)?),
             _ => None,
         };
-        let contracts = options.hub.connection.contracts.clone();
         let staged: Box<dyn Runner> = Box::new(Staged::new(model));
         let core = place(options.placement, staged, |inline| {
-            Arc::new(Core::new(hub, clock, contracts, inline))
+            Arc::new(Core::new(hub, clock, inline))
         })
         .await?;
         let connections = Connections::new(clock, options.limits.clone());
@@ -188,6 +187,23 @@ impl Edge {
     pub fn reload_tls(&self, config: Arc<ServerConfig>) {
         self.tls.set(config);
         self.core.metrics.reloads.one();
+    }
+
+    /// Serves these contracts from here on, each with the key under which the model gets its
+    /// frames; the model has to know them before. Devices whose contracts are all served again don't
+    /// notice; streams of the others are answered and end within `within`.
+    ///
+    /// # Errors
+    /// [`StartError::Config`] where the contracts are out of range; what was served stays then.
+    pub fn set_contracts(
+        &self,
+        served: &[(Contract, BatchKey)],
+        within: Duration,
+    ) -> Result<(), StartError> {
+        let within_us = crate::grpc::clock::whole_us(within);
+        self.core.set_contracts(served, within_us)?;
+        self.core.metrics.model_reloads.one();
+        Ok(())
     }
 
     /// Takes no more frames, answers those it has, and ends within `within` and half a second, whatever

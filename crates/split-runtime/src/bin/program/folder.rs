@@ -1,0 +1,118 @@
+//! A model as a folder: a manifest, a bank, and the weights of its backbone.
+
+use std::fs;
+use std::path::{Component, Path};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use burn::tensor::Device;
+use serde::Deserialize;
+use split_backbone::{EMBEDDED_NAME, Opened, embedded};
+use split_bottleneck::{Bank, MAX_ARCHIVE_BYTES};
+
+use super::settings::{at_line, read};
+
+/// Name of the manifest; a folder without it is no model.
+pub(crate) const MANIFEST: &str = "model.toml";
+
+/// What `model.toml` says. An empty file will do for a bank of the embedded backbone.
+#[derive(Clone, Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Manifest {
+    /// The bank that `cargo xtask train` wrote; `bank.safetensors` where left out.
+    bank: Option<String>,
+    /// Weights of the backbone; not needed where it is `embedded`.
+    weights: Option<String>,
+    /// Side of the square pictures in pixels; that of the backbone's training where left out.
+    side: Option<u32>,
+    /// Names of the classes in their order; numbers are shown where left out.
+    classes: Vec<String>,
+}
+
+/// A model that is loaded and fits together.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) bank: Bank,
+    pub(crate) opened: Opened,
+    /// Side of its pictures in pixels.
+    pub(crate) side: u32,
+    /// Names of its classes; empty where there are none.
+    pub(crate) classes: Vec<String>,
+}
+
+impl Model {
+    /// Loads a model and checks that bank and backbone belong together.
+    ///
+    /// # Errors
+    /// Naming the file and what is wrong with it.
+    pub(crate) fn load(folder: &Path, compute: &Device) -> Result<Self> {
+        let manifest = manifest(folder)?;
+        let path = folder.join(manifest.bank.as_deref().unwrap_or("bank.safetensors"));
+        let shown = path.display();
+        let bytes = fs::metadata(&path).with_context(|| format!("reading the bank {shown}"))?;
+        ensure!(
+            bytes.len() <= MAX_ARCHIVE_BYTES as u64,
+            "the bank {shown} has {} bytes, at most {MAX_ARCHIVE_BYTES} are read",
+            bytes.len()
+        );
+        let bytes = fs::read(&path).with_context(|| format!("reading the bank {shown}"))?;
+        let bank = Bank::from_bytes(&bytes).with_context(|| format!("reading the bank {shown}"))?;
+        let name = &bank.backbone().name;
+        if name != EMBEDDED_NAME && manifest.weights.is_none() {
+            bail!(
+                "{}: the bank is for {name}, so `weights = \"FILE\"` is needed",
+                folder.join(MANIFEST).display()
+            );
+        }
+        let weights = manifest.weights.as_ref().map(|name| folder.join(name));
+        let opened = Opened::for_bank(&bank, weights.as_deref(), compute)
+            .with_context(|| format!("opening the backbone of {shown}"))?;
+        let side = manifest.side.unwrap_or(opened.side);
+        let mut classes = manifest.classes;
+        if classes.is_empty() && name == EMBEDDED_NAME {
+            classes = embedded::CLASSES.map(str::to_owned).to_vec();
+        }
+        let (found, expected) = (classes.len(), opened.config.classes());
+        ensure!(
+            found == 0 || found == expected,
+            "{}: {found} names of classes, the backbone tells {expected} apart",
+            folder.join(MANIFEST).display()
+        );
+        Ok(Self {
+            bank,
+            opened,
+            side,
+            classes,
+        })
+    }
+}
+
+fn manifest(folder: &Path) -> Result<Manifest> {
+    let path = folder.join(MANIFEST);
+    if !path.exists() {
+        bail!(
+            "{} has no {MANIFEST}; a model is a folder with a manifest, a bank and the weights of \
+             its backbone (docs/guide/deployment.md)",
+            folder.display()
+        );
+    }
+    let text = read(&path)?;
+    let manifest: Manifest =
+        toml::from_str(&text).map_err(|error| at_line(&path, &text, &error))?;
+    for name in manifest.bank.iter().chain(&manifest.weights) {
+        let mut parts = Path::new(name).components();
+        let inside = parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        ensure!(
+            inside,
+            "{}: {name:?} leaves the model's folder",
+            path.display()
+        );
+    }
+    if let Some(side) = manifest.side {
+        ensure!(
+            (1..=4096).contains(&side),
+            "{}: side = {side}, allowed are 1 to 4096 pixels",
+            path.display()
+        );
+    }
+    Ok(manifest)
+}

@@ -1,0 +1,221 @@
+//! The settings of the device.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args, Parser};
+use serde::{Deserialize, Serialize};
+use split_runtime::grpc::{DevicePem, EdgeAddress};
+
+use crate::program::settings::need;
+
+const PROGRAM: &str = "split-device";
+
+/// Longest deadline in milliseconds; the protocol allows no longer budget.
+const MAX_DEADLINE_MS: u64 = 60_000;
+
+/// Classify pictures with half of a network here and half on an edge.
+///
+/// Runs the head and a unit encoder of a model, sends a frame of some hundred bytes to `split-edge`,
+/// and prints what it answers. Where no edge is reached, or its answer would come too late, the whole
+/// network runs here. Each line says how the picture was answered, what was sent and where the time
+/// went.
+#[derive(Debug, Parser)]
+#[command(
+    name = "split-device",
+    version,
+    after_help = "Settings come from flags, then variables, then the file of --config, then defaults.\n\
+        The exit code is 0 if every picture was answered, else 1.\n\n\
+        Examples:\n  \
+        split-device --model models/pets --edge edge.local:50051 photos/\n  \
+        split-device --model models/pets --edge edge.local:50051 --policy own --deadline-ms 100 --json cat.png\n  \
+        camera-that-prints-paths | split-device --model models/pets --edge edge.local:50051 -"
+)]
+pub(crate) struct Cli {
+    /// Pictures (JPEG, PNG, WebP), folders of them, or `-` for paths on standard input, one a line.
+    #[arg(value_name = "PICTURE", required_unless_present = "print_config")]
+    pub(crate) pictures: Vec<PathBuf>,
+    /// TOML file with settings; its keys are the names of the flags.
+    #[arg(long, env = "SPLIT_DEVICE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print all settings as a file for --config and end.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) settings: DeviceSettings,
+}
+
+/// One field is one setting: a flag, a variable and a key of the file.
+#[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct DeviceSettings {
+    /// Folder of the model: manifest, bank and weights, the same as on the edge.
+    #[arg(long, env = "SPLIT_DEVICE_MODEL", value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// Edges, separated by commas; without one every picture is answered here.
+    #[arg(
+        long,
+        env = "SPLIT_DEVICE_EDGE",
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
+    pub(crate) edge: Option<Vec<String>>,
+    /// Rung that `--policy fixed` sends, by name or place. Default 0.
+    #[arg(long, env = "SPLIT_DEVICE_RUNG", value_name = "RUNG")]
+    pub(crate) rung: Option<String>,
+    /// What chooses the rung: `fixed` (the default), `own`, `throughput`, `neurosurgeon`,
+    /// `dynamic-split`, or `device-only`, which sends nothing.
+    #[arg(long, env = "SPLIT_DEVICE_POLICY", value_name = "NAME")]
+    pub(crate) policy: Option<String>,
+    /// Measured menu (`split-menu/1`) for policies; where left out it is made from what the bank says of
+    /// its rungs and from times measured at the start.
+    #[arg(long, env = "SPLIT_DEVICE_MENU", value_name = "FILE")]
+    pub(crate) menu: Option<PathBuf>,
+    /// Time for an answer from the moment a picture's file was read, in milliseconds. Default 1000.
+    #[arg(long, env = "SPLIT_DEVICE_DEADLINE_MS", value_name = "MS")]
+    pub(crate) deadline_ms: Option<u64>,
+    /// What is done without an edge in time: `local`, the default, runs the whole network here, `none`
+    /// leaves the picture unanswered.
+    #[arg(long, env = "SPLIT_DEVICE_FALLBACK", value_name = "KIND")]
+    pub(crate) fallback: Option<String>,
+    /// Time kept for the answer that is computed here, in milliseconds; where left out, twice what the
+    /// slowest run of the warm-up took and 5 ms.
+    #[arg(long, env = "SPLIT_DEVICE_FALLBACK_MS", value_name = "MS")]
+    pub(crate) fallback_ms: Option<u64>,
+    /// Longest wait for an edge at the start, in milliseconds. Default 2000.
+    #[arg(long, env = "SPLIT_DEVICE_CONNECT_MS", value_name = "MS")]
+    pub(crate) connect_ms: Option<u64>,
+    /// Where tensors are computed: `flex` (CPU, the default) or `wgpu` where it was built in.
+    #[arg(long, env = "SPLIT_DEVICE_BACKEND", value_name = "NAME")]
+    pub(crate) backend: Option<String>,
+    /// Roots of the edges' certificates, PEM; with it everything is TLS 1.3.
+    #[arg(long, env = "SPLIT_DEVICE_TLS_ROOTS", value_name = "FILE")]
+    pub(crate) tls_roots: Option<PathBuf>,
+    /// Certificate of this device, PEM, for edges that ask for one.
+    #[arg(long, env = "SPLIT_DEVICE_TLS_CERT", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Key of the certificate, PEM.
+    #[arg(long, env = "SPLIT_DEVICE_TLS_KEY", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Name that the edge's certificate must hold, where it isn't the host's.
+    #[arg(long, env = "SPLIT_DEVICE_TLS_NAME", value_name = "NAME")]
+    pub(crate) tls_name: Option<String>,
+    /// One JSON object a picture instead of a line for people.
+    #[arg(
+        long,
+        env = "SPLIT_DEVICE_JSON",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) json: Option<bool>,
+}
+
+impl DeviceSettings {
+    pub(crate) fn defaults() -> Self {
+        Self {
+            rung: Some("0".to_owned()),
+            policy: Some("fixed".to_owned()),
+            deadline_ms: Some(1000),
+            fallback: Some("local".to_owned()),
+            connect_ms: Some(2000),
+            backend: Some("flex".to_owned()),
+            json: Some(false),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn model(&self) -> Result<&PathBuf> {
+        need(&self.model, "model", PROGRAM)
+    }
+
+    pub(crate) fn rung(&self) -> Result<&str> {
+        Ok(need(&self.rung, "rung", PROGRAM)?)
+    }
+
+    pub(crate) fn policy(&self) -> Result<&str> {
+        Ok(need(&self.policy, "policy", PROGRAM)?)
+    }
+
+    pub(crate) fn backend(&self) -> Result<&str> {
+        Ok(need(&self.backend, "backend", PROGRAM)?)
+    }
+
+    pub(crate) fn deadline_us(&self) -> Result<u64> {
+        let ms = *need(&self.deadline_ms, "deadline-ms", PROGRAM)?;
+        ensure!(
+            (1..=MAX_DEADLINE_MS).contains(&ms),
+            "deadline-ms = {ms}, allowed are 1 to {MAX_DEADLINE_MS}"
+        );
+        Ok(ms * 1000)
+    }
+
+    pub(crate) fn connect(&self) -> Result<Duration> {
+        let ms = *need(&self.connect_ms, "connect-ms", PROGRAM)?;
+        ensure!(
+            ms <= MAX_DEADLINE_MS,
+            "connect-ms = {ms}, allowed are 0 to {MAX_DEADLINE_MS}"
+        );
+        Ok(Duration::from_millis(ms))
+    }
+
+    /// Time kept for a local answer, where it isn't measured.
+    pub(crate) fn fallback_us(&self) -> Result<Option<u64>> {
+        let Some(ms) = self.fallback_ms else {
+            return Ok(None);
+        };
+        ensure!(
+            ms <= MAX_DEADLINE_MS,
+            "fallback-ms = {ms}, allowed are 0 to {MAX_DEADLINE_MS}"
+        );
+        Ok(Some(ms * 1000))
+    }
+
+    /// Whether the whole network may run here.
+    pub(crate) fn falls_back(&self) -> Result<bool> {
+        match need(&self.fallback, "fallback", PROGRAM)?.as_str() {
+            "local" => Ok(true),
+            "none" => Ok(false),
+            other => bail!("fallback = {other:?}, allowed are local and none"),
+        }
+    }
+
+    pub(crate) fn edges(&self) -> Vec<EdgeAddress> {
+        let edges = self.edge.iter().flatten();
+        edges
+            .map(|authority| EdgeAddress {
+                certificate_name: self.tls_name.clone(),
+                ..EdgeAddress::new(authority.trim())
+            })
+            .collect()
+    }
+
+    pub(crate) fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>> {
+        let Some(roots) = &self.tls_roots else {
+            let others = [&self.tls_cert, &self.tls_key];
+            ensure!(
+                others.iter().all(|one| one.is_none()) && self.tls_name.is_none(),
+                "TLS settings without tls-roots; give the roots of the edges' certificates"
+            );
+            return Ok(None);
+        };
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+        };
+        let identity = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
+            (None, None) => None,
+            _ => bail!("tls-cert and tls-key belong together; give both or neither"),
+        };
+        let pem = DevicePem {
+            edge_roots: read(roots)?,
+            identity,
+        };
+        let shown = roots.display();
+        let config = pem.to_config();
+        Ok(Some(config.with_context(|| format!("TLS with {shown}"))?))
+    }
+}

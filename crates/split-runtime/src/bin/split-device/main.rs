@@ -1,0 +1,40 @@
+//! `split-device`: pictures in, predictions out, with half of a network here and half on an edge.
+
+#[path = "../program/mod.rs"]
+mod program;
+
+mod answer;
+mod choose;
+mod config;
+mod pictures;
+mod session;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::config::{Cli, DeviceSettings};
+use crate::program::{out, settings};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            out::log(&format!("error: {}", out::said(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let defaults = DeviceSettings::defaults();
+    let device: DeviceSettings =
+        settings::layered(&defaults, cli.config.as_deref(), &cli.settings)?;
+    if cli.print_config {
+        let text = settings::print(&device, &Cli::command())?;
+        out::line(text.trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    session::run(&device, &cli.pictures)
+}

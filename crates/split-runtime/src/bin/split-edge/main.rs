@@ -1,0 +1,42 @@
+//! `split-edge`: serves the tails of split networks to devices.
+//!
+//! It loads every model of a repository folder, decodes the frames of devices, runs unit decoders
+//! and tails in batches, and answers with the best classes.
+
+#[path = "../program/mod.rs"]
+mod program;
+
+mod config;
+mod repository;
+mod serve;
+mod shelf;
+mod stamp;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::config::{Cli, EdgeSettings};
+use crate::program::{out, settings};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            out::log(&format!("error: {}", out::said(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let defaults = EdgeSettings::defaults();
+    let edge: EdgeSettings = settings::layered(&defaults, cli.config.as_deref(), &cli.settings)?;
+    if cli.print_config {
+        let text = settings::print(&edge, &Cli::command())?;
+        out::line(text.trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    serve::run(&edge)
+}

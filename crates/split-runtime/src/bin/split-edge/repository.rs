@@ -1,0 +1,275 @@
+//! A folder of models: what is in it, what of it is served, and what changed.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use burn::tensor::{Device, Tensor};
+use split_runtime::stage::{DeviceStage, contract_of};
+use split_runtime::{BatchKey, Contract, MAX_CONTRACTS};
+
+use crate::program::folder::{MANIFEST, Model};
+use crate::program::out;
+use crate::shelf::{SharedStage, Stage};
+use crate::stamp::{Stamp, stamp};
+
+/// Times the warm-up runs a batch; the last run of each size is measured.
+const WARM_UPS: usize = 3;
+
+/// Frames of the larger batch of a warm-up.
+const WARM_UP_BATCH: usize = 4;
+
+/// A model that passed its warm-up.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) contract: Contract,
+    pub(crate) key: BatchKey,
+    pub(crate) stage: SharedStage,
+    /// Fixed time of a batch, and what each frame adds, in microseconds.
+    pub(crate) cost_us: (u32, u32),
+    stamp: Stamp,
+}
+
+/// The models of a folder by name.
+pub(crate) struct Repository {
+    folder: PathBuf,
+    compute: Device,
+    ranked: usize,
+    models: BTreeMap<String, Served>,
+    /// Files of models that couldn't be loaded, so that polling says it once.
+    broken: BTreeMap<String, Stamp>,
+    next_split: u16,
+}
+
+/// What a look at the folder came to.
+pub(crate) struct Look {
+    /// Whether other contracts are served than before.
+    pub(crate) changed: bool,
+    /// Whether someone asked for it.
+    pub(crate) asked: bool,
+    /// What is wrong, a line each.
+    pub(crate) problems: Vec<String>,
+}
+
+impl Repository {
+    pub(crate) fn new(folder: &Path, compute: Device, ranked: usize) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            compute,
+            ranked,
+            models: BTreeMap::new(),
+            broken: BTreeMap::new(),
+            next_split: 0,
+        }
+    }
+
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Served> {
+        self.models.values()
+    }
+
+    /// Loads what is new or changed. A model that is broken keeps the one of its name that was
+    /// served before; with `again` one that was broken before is tried anew.
+    ///
+    /// # Errors
+    /// Where the folder can't be listed, or nothing at all would be served.
+    pub(crate) fn look(&mut self, again: bool) -> Result<Look> {
+        let names = self.names()?;
+        let mut models = BTreeMap::new();
+        let mut problems = Vec::new();
+        let mut broken = BTreeMap::new();
+        for name in names {
+            let old = self.models.get(&name).cloned();
+            match self.look_at(&name, old.as_ref(), again, &models) {
+                Ok(served) => {
+                    models.insert(name, served);
+                }
+                Err(trouble) => {
+                    broken.insert(name.clone(), trouble.stamp);
+                    if let Some(error) = trouble.news {
+                        let stays = if old.is_some() {
+                            "; the one loaded before stays"
+                        } else {
+                            ""
+                        };
+                        problems.push(format!("model {name}: {}{stays}", out::said(&error)));
+                    }
+                    models.extend(old.map(|old| (name, old)));
+                }
+            }
+        }
+        self.broken = broken;
+        ensure!(
+            !models.is_empty(),
+            "{} holds no model that can be served{}",
+            self.folder.display(),
+            list(&problems)
+        );
+        let contracts = |models: &BTreeMap<String, Served>| -> Vec<Contract> {
+            models.values().map(|one| one.contract.clone()).collect()
+        };
+        let changed = contracts(&models) != contracts(&self.models);
+        self.models = models;
+        Ok(Look {
+            changed,
+            asked: again,
+            problems,
+        })
+    }
+
+    /// Sub-folders with a manifest, in order.
+    fn names(&self) -> Result<Vec<String>> {
+        let listing = || {
+            let folder = self.folder.display();
+            format!("listing the repository {folder} (a folder with one sub-folder a model)")
+        };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).with_context(listing)? {
+            let path = entry.with_context(listing)?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some(name) = name
+                && path.join(MANIFEST).exists()
+            {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn look_at(
+        &mut self,
+        name: &str,
+        old: Option<&Served>,
+        again: bool,
+        others: &BTreeMap<String, Served>,
+    ) -> Result<Served, Trouble> {
+        let folder = self.folder.join(name);
+        let stamp = stamp(&folder).map_err(|error| Trouble {
+            stamp: Stamp::default(),
+            news: Some(error),
+        })?;
+        if let Some(old) = old
+            && old.stamp == stamp
+        {
+            return Ok(old.clone());
+        }
+        if !again && self.broken.get(name) == Some(&stamp) {
+            return Err(Trouble { stamp, news: None });
+        }
+        let loaded = self.load(name, &folder, stamp.clone(), others);
+        loaded.map_err(|error| Trouble {
+            stamp,
+            news: Some(error),
+        })
+    }
+
+    fn load(
+        &mut self,
+        name: &str,
+        folder: &Path,
+        stamp: Stamp,
+        others: &BTreeMap<String, Served>,
+    ) -> Result<Served> {
+        ensure!(
+            others.len() < MAX_CONTRACTS,
+            "an edge serves at most {MAX_CONTRACTS} models; start another one for it"
+        );
+        let model = Model::load(folder, &self.compute)?;
+        let contract = contract_of(&model.bank)?;
+        let twin = others.iter().find(|(_, one)| one.contract == contract);
+        if let Some((twin, _)) = twin {
+            return Err(anyhow!(
+                "it is the same as model {twin}; remove one of them"
+            ));
+        }
+        // The same contract is the same network, bank and tables: what runs already runs on.
+        if let Some(same) = self.models.values().find(|one| one.contract == contract) {
+            return Ok(Served {
+                stamp,
+                ..same.clone()
+            });
+        }
+        let key = self.key(&model, &contract)?;
+        let warm = catch_unwind(AssertUnwindSafe(|| {
+            warm_up(&model, self.ranked, &self.compute)
+        }));
+        let (stage, cost_us) =
+            warm.map_err(|_| anyhow!("its tail doesn't take what its bank restores"))??;
+        let note = model.bank.backbone();
+        out::log(&format!(
+            "loaded model {name}: {} at {}, {} rungs, {} named classes, bank {:08x}, a frame takes {:.1} ms",
+            note.name,
+            note.split,
+            contract.rungs,
+            model.classes.len(),
+            contract.bank,
+            f64::from(cost_us.0 + cost_us.1) / 1e3
+        ));
+        Ok(Served {
+            contract,
+            key,
+            stage: Arc::new(Mutex::new(stage)),
+            cost_us,
+            stamp,
+        })
+    }
+
+    /// A key that no model had before: frames under way keep theirs.
+    fn key(&mut self, model: &Model, contract: &Contract) -> Result<BatchKey> {
+        let rungs = model.bank.rungs();
+        let shape = rungs.first().context("the bank has no rungs")?.activation();
+        let sides = [shape.channels, shape.height, shape.width];
+        let split = self.next_split;
+        self.next_split = self.next_split.wrapping_add(1);
+        Ok(BatchKey {
+            backbone: contract.backbone,
+            split,
+            shape: sides.map(|side| u32::try_from(side).unwrap_or(u32::MAX)),
+        })
+    }
+}
+
+/// A model that can't be loaded; no news where it was said before.
+struct Trouble {
+    stamp: Stamp,
+    news: Option<anyhow::Error>,
+}
+
+/// Runs frames of a grey picture through each rung, so that all code and memory is in place, and
+/// measures what a batch costs.
+fn warm_up(model: &Model, ranked: usize, compute: &Device) -> Result<(Stage, (u32, u32))> {
+    let opened = &model.opened;
+    let stage = Stage::open(&model.bank, opened.tail.clone(), ranked, compute)?;
+    let device = DeviceStage::open(&model.bank, opened.head.clone(), compute)?;
+    let side = usize::try_from(model.side)?;
+    let activation = device.activation(Tensor::zeros([1, 3, side, side], compute));
+    let mut times_us = [0_u64; 2];
+    for rung in 0..u16::try_from(model.bank.rungs().len())? {
+        let frame = device
+            .frame(rung, activation.clone())
+            .context("coding a grey picture; `side` may be wrong")?;
+        for (time_us, size) in times_us.iter_mut().zip([1, WARM_UP_BATCH]) {
+            for _ in 0..WARM_UPS {
+                let start = out::now();
+                let batch: Result<Vec<_>, _> =
+                    (0..size).map(|_| stage.decode(rung, &frame)).collect();
+                let answers = stage.run(batch?);
+                *time_us = out::us_since(start);
+                ensure!(answers.len() == size, "the tail gave too few answers");
+            }
+        }
+    }
+    let [one, more] = times_us;
+    let each = more.saturating_sub(one) / (WARM_UP_BATCH as u64 - 1);
+    let us = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    Ok((stage, (us(one.saturating_sub(each)), us(each))))
+}
+
+fn list(problems: &[String]) -> String {
+    match problems {
+        [] => format!("; a model is a sub-folder with a {MANIFEST}"),
+        some => format!(": {}", some.join("; ")),
+    }
+}

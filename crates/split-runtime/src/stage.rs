@@ -1,0 +1,175 @@
+//! Banks and backbones behind the protocol: what a device computes before a frame is sent, and an
+//! edge after it came.
+//!
+//! ```text
+//! input -> DeviceStage::activation -> DeviceStage::frame ==> EdgeStage::decode -> EdgeStage::run -> Ranking
+//! ```
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor};
+use split_bottleneck::{Bank, BankError, CodingError, Head, RungCodec, Tail};
+
+use crate::proto::Contract;
+use crate::ranking::Ranking;
+use crate::serving::JobError;
+
+/// What both ends of a bank have to agree on.
+///
+/// # Errors
+/// [`StageError::Rungs`] for a bank without rungs or with more than a contract can name.
+pub fn contract_of(bank: &Bank) -> Result<Contract, StageError> {
+    let found = bank.rungs().len();
+    let rungs = u16::try_from(found).ok().filter(|&rungs| rungs > 0);
+    let digests = bank.digests();
+    Ok(Contract {
+        backbone: digests.backbone,
+        split: bank.backbone().split.clone(),
+        unit: digests.unit,
+        tables: digests.tables,
+        bank: bank.id(),
+        rungs: rungs.ok_or(StageError::Rungs { found })?,
+    })
+}
+
+/// Why a bank can't be put to work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StageError {
+    /// No rungs, or too many.
+    #[error("the bank has {found} rungs, a contract names 1 to 65535")]
+    Rungs {
+        /// How many there are.
+        found: usize,
+    },
+    /// A rung can't be opened.
+    #[error(transparent)]
+    Bank(#[from] BankError),
+}
+
+/// The device's side: a head and the unit encoders of a bank.
+#[derive(Debug)]
+pub struct DeviceStage<H> {
+    head: H,
+    codecs: Vec<RungCodec>,
+}
+
+impl<H: Head> DeviceStage<H> {
+    /// Puts all rungs of a bank behind a head.
+    ///
+    /// # Errors
+    /// [`StageError`] where a rung can't be opened.
+    pub fn open(bank: &Bank, head: H, compute: &Device) -> Result<Self, StageError> {
+        let codecs = open_all(bank, compute)?;
+        Ok(Self { head, codecs })
+    }
+
+    /// The activation at the split point.
+    ///
+    /// # Shapes
+    ///
+    /// - `input`: `[n, 3, height, width]`
+    /// - output: `[n, channels, height', width']`
+    pub fn activation(&self, input: Tensor<4>) -> Tensor<4> {
+        self.head.forward(input)
+    }
+
+    /// The frame of one picture's activation `[1, channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`CodingError`] where the activation has another shape than the unit or can't be coded.
+    ///
+    /// # Panics
+    /// If the bank has no such rung; the contract says how many there are.
+    pub fn frame(&self, rung: u16, activation: Tensor<4>) -> Result<Vec<u8>, CodingError> {
+        let frames = self.codecs[usize::from(rung)].encode(activation)?;
+        Ok(frames.into_iter().next().unwrap_or_default())
+    }
+}
+
+/// The edge's side: the unit decoders of a bank and a tail.
+#[derive(Debug)]
+pub struct EdgeStage<T> {
+    codecs: Vec<RungCodec>,
+    tail: T,
+    ranked: usize,
+}
+
+/// The latent of a frame and the rung that it is of.
+#[derive(Debug)]
+pub struct DecodedFrame {
+    rung: usize,
+    latent: Tensor<4>,
+}
+
+impl<T: Tail<Output = Tensor<2>>> EdgeStage<T> {
+    /// Puts a tail behind all rungs of a bank; answers name the `ranked` best classes.
+    ///
+    /// # Errors
+    /// [`StageError`] where a rung can't be opened.
+    pub fn open(bank: &Bank, tail: T, ranked: usize, compute: &Device) -> Result<Self, StageError> {
+        let codecs = open_all(bank, compute)?;
+        Ok(Self {
+            codecs,
+            tail,
+            ranked,
+        })
+    }
+
+    /// Decodes a frame down to its latent: integers, no network.
+    ///
+    /// # Errors
+    /// [`JobError::BadFrame`] for a rung that isn't there and for a frame of something else.
+    pub fn decode(&self, rung: u16, frame: &[u8]) -> Result<DecodedFrame, JobError> {
+        let index = usize::from(rung);
+        let codec = self.codecs.get(index).ok_or_else(|| {
+            let rungs = self.codecs.len();
+            JobError::BadFrame(format!("rung {rung}, the bank has {rungs}"))
+        })?;
+        let latent = codec.latent(&[frame]);
+        let latent = latent.map_err(|error| JobError::BadFrame(error.to_string()))?;
+        Ok(DecodedFrame {
+            rung: index,
+            latent,
+        })
+    }
+
+    /// Unit decoders and tail for a batch, whose rungs may mix; one ranking each, in order.
+    pub fn run(&self, batch: Vec<DecodedFrame>) -> Vec<Ranking> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        let mut of_rungs: BTreeMap<usize, (Vec<usize>, Vec<Tensor<4>>)> = BTreeMap::new();
+        let count = batch.len();
+        for (place, frame) in batch.into_iter().enumerate() {
+            let (places, latents) = of_rungs.entry(frame.rung).or_default();
+            places.push(place);
+            latents.push(frame.latent);
+        }
+        let mut restored: Vec<(usize, Tensor<4>)> = Vec::with_capacity(count);
+        for (rung, (places, latents)) in of_rungs {
+            let activations = self.codecs[rung].restore(Tensor::cat(latents, 0));
+            restored.extend(places.into_iter().zip(activations.split(1, 0)));
+        }
+        restored.sort_by_key(|(place, _)| *place);
+        let activations = restored.into_iter().map(|(_, one)| one).collect();
+        rank(self.tail.forward(Tensor::cat(activations, 0)), self.ranked)
+    }
+}
+
+/// The `count` best classes of each row of scores `[n, classes]`.
+#[must_use]
+pub fn rank(scores: Tensor<2>, count: usize) -> Vec<Ranking> {
+    let [rows, classes] = scores.dims();
+    let values: Vec<f32> = scores.into_data().iter::<f32>().collect();
+    let ranked = values
+        .chunks_exact(classes.max(1))
+        .map(|row| Ranking::of_scores(row, count));
+    ranked.take(rows).collect()
+}
+
+fn open_all(bank: &Bank, compute: &Device) -> Result<Vec<RungCodec>, StageError> {
+    let rungs = 0..bank.rungs().len();
+    let codecs = rungs.map(|rung| bank.open(rung, compute));
+    Ok(codecs.collect::<Result<_, _>>()?)
+}
