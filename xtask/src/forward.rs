@@ -57,7 +57,7 @@ fn lab_command(subcommand: &str, args: Vec<OsString>) -> Result<Command> {
     Ok(command)
 }
 
-/// `lab,flex` and each further backend named by `--backend A`, `--backend=A` or `--backend A,B`.
+/// `lab,flex`, `remote` for `--burn-remote`, and each further backend named by `--backend A`, `--backend=A` or `--backend A,B`.
 fn lab_features(args: &[OsString]) -> Result<String> {
     let mut asked = BTreeSet::new();
     let mut words = args.iter();
@@ -85,8 +85,16 @@ fn lab_features(args: &[OsString]) -> Result<String> {
             asked.insert(*known);
         }
     }
+    let remote = args
+        .iter()
+        .take_while(|word| *word != "--")
+        .any(|word| word == "--burn-remote");
     let more = BACKENDS[1..].iter().filter(|name| asked.contains(*name));
-    let names: Vec<&str> = ["lab", "flex"].into_iter().chain(more.copied()).collect();
+    let names: Vec<&str> = ["lab", "flex"]
+        .into_iter()
+        .chain(more.copied())
+        .chain(remote.then_some("remote"))
+        .collect();
     Ok(names.join(","))
 }
 
@@ -127,7 +135,8 @@ mod tests {
             &["codec", "--backend", "cuda,ndarray"],
             "lab,flex,ndarray,cuda",
         );
-        check(&["--", "--backend", "tpu"], "lab,flex");
+        check(&["--burn-remote", "--batch", "1"], "lab,flex,remote");
+        check(&["--", "--backend", "tpu", "--burn-remote"], "lab,flex");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 mod line;
 mod peers;
+#[cfg(feature = "remote")]
+mod remote;
 mod steps;
+mod tensors;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +20,7 @@ use split_bottleneck::{
 use self::line::{Line, Times, beside, first_use, line, parsed, show};
 use self::peers::Peers;
 use self::steps::{Bench, Inputs, STEPS, Step};
+use self::tensors::Tensors;
 use crate::files::{append_line, read};
 use crate::setup::{Setup, SetupArgs};
 use crate::values::at_least_one;
@@ -45,6 +49,10 @@ pub(crate) struct BenchArgs {
     /// with us, with our weights, on as many threads (benches/peers/README.md).
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
+    /// Also send tensors instead of frames: burn-remote on loopback runs the tail, or all of it, and
+    /// its bytes are counted.
+    #[arg(long)]
+    burn_remote: bool,
     /// Compare with the newest lines of this record; fails when a step became slower beyond the noise.
     #[arg(long, value_name = "RECORD")]
     compare: Option<PathBuf>,
@@ -224,6 +232,7 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
         Some(python) => Peers::start(python, &benches[0], &inputs[0], batch)?,
         None => Peers::none(),
     };
+    let mut tensors = Tensors::start(args, &benches[0], &inputs[0], batch)?;
     let mut times = vec![vec![Vec::new(); STEPS.len()]; benches.len()];
     let mut peer_times = vec![Vec::new(); peers.names().len()];
     // Backends and peers take turns inside every repetition, so that a busy moment hits all alike.
@@ -246,6 +255,7 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
                 times.push(ms);
             }
         }
+        tensors.round(&inputs[0], round >= WARM_UP);
     }
     let peer_times: Vec<Times> = peer_times.into_iter().map(Times::new).collect();
     let mut lines = Vec::new();
@@ -258,6 +268,9 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
             if *step == Step::Forward && !peer_times.is_empty() {
                 let all = peers.names().iter().zip(&peer_times);
                 lines.extend(all.map(|(name, times)| beside(&line, name, times)));
+            } else if *step == Step::Split && place == 0 && args.burn_remote {
+                let frame = args.bank.is_some().then(|| inputs.frame_bytes());
+                lines.extend(tensors.beside(&line, frame, batch));
             } else {
                 lines.push(line);
             }

@@ -198,10 +198,13 @@ impl Document {
     }
 }
 
+/// Version of Burn and its crates.
+pub(crate) const BURN: &str = "0.22.1";
+
 /// Versions of what computed a figure.
 pub(crate) fn versions(backend: Backend) -> BTreeMap<&'static str, String> {
     let mut versions: BTreeMap<&'static str, String> = [
-        ("burn", "0.22.1".to_owned()),
+        ("burn", BURN.to_owned()),
         ("backend", backend.name().to_owned()),
         ("split", env!("CARGO_PKG_VERSION").to_owned()),
     ]

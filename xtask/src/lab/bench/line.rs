@@ -36,6 +36,11 @@ pub(super) struct Line {
     peer_ms_p25: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_ms_p75: Option<f64>,
+    /// Mean bytes a picture: of its frame, and of what the peer sends and receives for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wire_bytes: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_wire_bytes: Option<f64>,
     command: String,
     git: String,
     date: String,
@@ -116,7 +121,23 @@ pub(super) fn show(json: bool, line: &Line, again: bool) -> Result<()> {
             line.backend
         );
     }
+    if let Some(peer) = line.peer_wire_bytes {
+        let ours = line
+            .wire_bytes
+            .map_or_else(String::new, |bytes| format!(", a frame {bytes:.0}"));
+        say!("  bytes a picture: the peer {peer:.0} both ways{ours}");
+    }
     Ok(())
+}
+
+/// The line beside a peer over a wire: bytes a picture of a trained unit's frames, where there is one,
+/// and of the peer.
+pub(super) fn on_the_wire(line: Line, ours: Option<f64>, peer: f64) -> Line {
+    Line {
+        wire_bytes: ours,
+        peer_wire_bytes: Some(peer),
+        ..line
+    }
 }
 
 /// The line with a peer's times beside ours.
@@ -159,6 +180,8 @@ pub(super) fn line(
         peer_ms_median: None,
         peer_ms_p25: None,
         peer_ms_p75: None,
+        wire_bytes: None,
+        peer_wire_bytes: None,
         command: command_line(),
         git: git_state(),
         date: date(),

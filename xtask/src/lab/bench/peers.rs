@@ -193,7 +193,8 @@ impl Drop for Process {
     }
 }
 
-fn check_scores(ours: &[f32], theirs: &[f32]) -> Result<()> {
+/// That another engine computes what we compute.
+pub(super) fn check_scores(ours: &[f32], theirs: &[f32]) -> Result<()> {
     ensure!(
         ours.len() == theirs.len(),
         "{} class scores, we have {}",

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use split_backbone::{Part, Pictures, ResNetTail};
 use split_bottleneck::{
     ActivationCache, ClassifierDistortion, Head, Objective, RungCodec, Tail, TrainConfig, Training,
@@ -84,7 +84,10 @@ pub(super) struct Bench {
 /// What the steps of one batch hand on.
 pub(super) struct Inputs {
     pub(super) input: Tensor<4>,
+    /// The same on the host, as a remote engine is sent it.
+    pub(super) input_data: TensorData,
     activation: Tensor<4>,
+    pub(super) activation_data: TensorData,
     latents: Vec<Latent>,
     symbols: Vec<Symbols>,
     frames: Vec<Vec<u8>>,
@@ -144,6 +147,8 @@ impl Inputs {
             ..TRAINING
         };
         let mut inputs = Self {
+            input_data: input.clone().into_data(),
+            activation_data: activation.clone().into_data(),
             input,
             activation,
             latents,
@@ -207,6 +212,12 @@ impl Inputs {
     pub(super) fn heap_peak_bytes(&mut self, bench: &Bench, step: Step) -> Result<u64> {
         let (result, bytes) = heap_peak_bytes(|| self.run(bench, step));
         result.map(|()| bytes)
+    }
+
+    /// Mean bytes of a picture's frame.
+    pub(super) fn frame_bytes(&self) -> f64 {
+        let bytes: usize = self.frames.iter().map(Vec::len).sum();
+        bytes as f64 / self.frames.len() as f64
     }
 
     /// Class scores of the first pictures of the batch by the uncut network, row after row.
