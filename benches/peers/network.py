@@ -20,7 +20,7 @@ from pathlib import Path
 
 try:
     import numpy as np
-except ImportError as error:
+except (ImportError, OSError) as error:
     print(json.dumps({"peers": [], "missing": [f"numpy, which both engines need: {error}"]}), flush=True)
     sys.exit()
 

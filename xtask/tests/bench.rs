@@ -102,6 +102,51 @@ mod bench {
     }
 
     #[test]
+    fn a_regression_does_not_become_the_next_base() {
+        let dir = TempDir::new().unwrap();
+        let record = dir.path().join("speed.jsonl");
+        let path = record.to_str().unwrap();
+        let output = bench(&["--json"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        scaled(&text(&output.stdout), 1e-3, &record);
+        let before = fs::read(&record).unwrap();
+        let output = bench(&["--record", path, "--compare", path]);
+        assert!(!output.status.success());
+        let error = text(&output.stderr);
+        assert!(error.contains("nothing was appended"), "{error}");
+        assert_eq!(fs::read(&record).unwrap(), before);
+    }
+
+    #[cfg(feature = "remote")]
+    #[test]
+    fn tensors_over_burn_remote_give_our_scores_and_take_at_least_their_size() {
+        let output = bench(&["--json", "--burn-remote"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let lines = SpeedLine::parse_all(&text(&output.stdout)).unwrap();
+        let bytes = |what: &str| {
+            let line = lines
+                .iter()
+                .find(|line| line.peer.as_ref().is_some_and(|peer| peer.contains(what)))
+                .unwrap();
+            assert_eq!(line.what, "split");
+            line.peer_wire_bytes.unwrap()
+        };
+        // 32 channels of 16x16 and 3 of 64x64, as f32.
+        let (activation, picture) = (32.0 * 256.0 * 4.0, 3.0 * 4096.0 * 4.0);
+        assert!((activation..2.0 * activation).contains(&bytes("activation sent")));
+        assert!((picture..2.0 * picture).contains(&bytes("picture sent")));
+    }
+
+    #[cfg(not(feature = "remote"))]
+    #[test]
+    fn a_build_without_burn_remote_says_how_to_get_it() {
+        let output = bench(&["--burn-remote"]);
+        assert!(!output.status.success());
+        let error = text(&output.stderr);
+        assert!(error.contains("cargo xtask bench --burn-remote"), "{error}");
+    }
+
+    #[test]
     fn what_python_lacks_is_said_and_what_it_has_is_timed() {
         let output = bench(&["--json", "--peers", "python3"]);
         let error = text(&output.stderr);

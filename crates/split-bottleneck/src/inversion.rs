@@ -13,7 +13,7 @@ use burn::tensor::{Device, Tensor};
 use thiserror::Error;
 
 use self::decoder::InversionDecoder;
-pub use self::leaked::LeakedPictures;
+pub use self::leaked::{LeakedPictures, PSNR_MAX_DB};
 use crate::cache::floats;
 use crate::state::parameter_count;
 use crate::train::{cosine, shuffled};
@@ -113,17 +113,18 @@ impl Inversion {
         device: &Device,
         mut on_step: impl FnMut(usize, f32),
     ) -> Result<Self, InversionError> {
-        training.need(config.batch_size)?;
+        let batch_size = config.batch_size.max(1);
+        training.need(batch_size)?;
         let mut decoder = InversionDecoder::new(config, training, device)?;
         let mut optimizer = AdamConfig::new().init();
-        let per_epoch = training.len() / config.batch_size.max(1);
+        let per_epoch = training.len() / batch_size;
         let mut order = Vec::new();
         for step in 0..config.steps {
             if step % per_epoch == 0 {
                 order = shuffled(training.len(), config.seed, step / per_epoch);
             }
-            let start = step % per_epoch * config.batch_size;
-            let indices = &order[start..start + config.batch_size];
+            let start = step % per_epoch * batch_size;
+            let indices = &order[start..start + batch_size];
             let guess = decoder.forward(training.latents_on(indices, device));
             let error = guess - training.pictures_on(indices, device);
             let squared = error.powf_scalar(2.0).mean();

@@ -42,7 +42,9 @@ pub use cache::{ActivationCache, CacheError};
 pub use error::{ConfigError, StateError};
 pub use evaluate::{Evaluation, evaluate};
 pub use fidelity::{psnr_db, ssim};
-pub use inversion::{Inversion, InversionConfig, InversionError, Leak, LeakedPictures};
+pub use inversion::{
+    Inversion, InversionConfig, InversionError, Leak, LeakedPictures, PSNR_MAX_DB,
+};
 pub use klt::{Klt, KltError, MAX_PATCH_VALUES};
 pub use loss::{ClassifierDistortion, relative_error};
 pub use proxy::{Proxy, straight_through_round};

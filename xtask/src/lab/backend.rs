@@ -27,16 +27,29 @@ impl Backend {
         }
     }
 
-    /// What can compute for this backend here, a line each.
+    /// Whether it computes on the processor.
+    pub(crate) fn is_cpu(self) -> bool {
+        matches!(self, Self::Flex | Self::Ndarray)
+    }
+
+    /// What can compute for this backend here, a line each, first what Burn takes.
     pub(crate) fn adapters(self) -> Result<Vec<String>> {
         match self {
             Self::Flex | Self::Ndarray => {
                 self.device()?;
-                let threads = std::thread::available_parallelism().map_or(1, usize::from);
-                Ok(vec![format!("CPU, {threads} threads")])
+                Ok(vec![format!(
+                    "CPU, {} threads",
+                    rayon::current_num_threads()
+                )])
             }
             #[cfg(feature = "wgpu")]
             Self::Wgpu => Ok(wgpu_adapters()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => self.device().map(|device| cuda_adapters(&device)),
+            #[allow(
+                unreachable_patterns,
+                reason = "all patterns are taken with all features"
+            )]
             other => Ok(vec![format!("{:?}", other.device()?)]),
         }
     }
@@ -52,7 +65,11 @@ impl Backend {
             #[cfg(feature = "wgpu")]
             Self::Wgpu => wgpu_device(),
             #[cfg(feature = "cuda")]
-            Self::Cuda => Ok(Device::cuda(0)),
+            Self::Cuda => probed(|| Device::cuda(0)).map_err(|_| {
+                anyhow::anyhow!(
+                    "no NVIDIA GPU answers; install its driver and CUDA, or use `--backend wgpu`"
+                )
+            }),
             #[allow(
                 unreachable_patterns,
                 reason = "all patterns are taken with all features"
@@ -66,16 +83,24 @@ impl Backend {
     }
 }
 
-/// Every adapter that a graphics driver offers; Burn takes the fastest kind.
+/// Every adapter that a graphics driver offers, first the one that it hands out to those who ask for
+/// speed, as Burn does.
 #[cfg(feature = "wgpu")]
 fn wgpu_adapters() -> Vec<String> {
     use burn_wgpu::wgpu;
     let instance = wgpu::Instance::default();
-    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    adapters
+    let all = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let fastest = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    }));
+    let mut infos: Vec<_> = all.iter().map(wgpu::Adapter::get_info).collect();
+    if let Ok(first) = fastest.map(|adapter| adapter.get_info()) {
+        infos.sort_by_key(|info| *info != first);
+    }
+    infos
         .iter()
-        .map(|adapter| {
-            let info = adapter.get_info();
+        .map(|info| {
             format!(
                 "{} ({:?}, {:?}, driver {} {})",
                 info.name, info.device_type, info.backend, info.driver, info.driver_info
@@ -84,17 +109,46 @@ fn wgpu_adapters() -> Vec<String> {
         .collect()
 }
 
-/// Burn panics without an adapter; that becomes an error which says what to install.
-#[cfg(feature = "wgpu")]
-fn wgpu_device() -> Result<Device> {
+/// NVIDIA's cards with their drivers, in the order of their numbers, from NVIDIA's own tool.
+#[cfg(feature = "cuda")]
+fn cuda_adapters(device: &Device) -> Vec<String> {
+    let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
+    let output = std::process::Command::new("nvidia-smi")
+        .args(query)
+        .output();
+    let text = output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    );
+    let cards: Vec<String> = text
+        .lines()
+        .map(|line| match line.split_once(", ") {
+            Some((name, driver)) => format!("{name} (CUDA, driver {driver})"),
+            None => line.to_owned(),
+        })
+        .collect();
+    if cards.is_empty() {
+        return vec![format!("{device:?}")];
+    }
+    cards
+}
+
+/// The device if it computes; Burn panics where there is none.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn probed(open: impl FnOnce() -> Device + std::panic::UnwindSafe) -> std::thread::Result<Device> {
     use burn::tensor::Tensor;
-    let attempt = std::panic::catch_unwind(|| {
-        let device = Device::wgpu(Default::default());
+    std::panic::catch_unwind(|| {
+        let device = open();
         let probe: f32 = Tensor::<1>::ones([1], &device).into_scalar();
         assert_eq!(probe, 1.0, "the adapter computes");
         device
-    });
-    attempt.map_err(|_| {
+    })
+}
+
+/// An error that says what to install instead of Burn's panic.
+#[cfg(feature = "wgpu")]
+fn wgpu_device() -> Result<Device> {
+    probed(|| Device::wgpu(Default::default())).map_err(|_| {
         anyhow::anyhow!(
             "no graphics adapter answers; install a Vulkan driver (a software one will do: \
              Debian's `chromium` ships SwiftShader, set VK_DRIVER_FILES to its \

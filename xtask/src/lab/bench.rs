@@ -11,18 +11,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use records::{Change, SpeedLine, compare, noise_remarks};
+use records::{Change, SpeedLine, comparable, compare, noise_remarks};
 use split_backbone::Part;
-use split_bottleneck::{
-    BackboneNote, Bank, Objective, Rung, RungCodec, TrainConfig, Training, UnitConfig,
-};
+use split_bottleneck::{Bank, Objective, Rung, TrainConfig, Training};
 
 use self::line::{Line, Times, beside, first_use, line, parsed, show};
 use self::peers::Peers;
 use self::steps::{Bench, Inputs, STEPS, Step};
 use self::tensors::Tensors;
+use crate::backend::Backend;
+use crate::eval::{checked_setup, open_bank};
 use crate::files::{append_line, read};
-use crate::setup::{Setup, SetupArgs};
+use crate::setup::SetupArgs;
+use crate::train::UnitKind;
 use crate::values::at_least_one;
 
 /// Rounds that are not timed, after the first call of each step.
@@ -45,8 +46,8 @@ pub(crate) struct BenchArgs {
     /// Append the lines to this record.
     #[arg(long)]
     record: Option<PathBuf>,
-    /// Python that has PyTorch, ONNX Runtime with onnx, or both: they run the whole network in turn
-    /// with us, with our weights, on as many threads (benches/peers/README.md).
+    /// Python that has PyTorch, ONNX Runtime with onnx, or both: they run the whole network on the CPU
+    /// in turn with us, with our weights, on as many threads (benches/peers/README.md).
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
     /// Also send tensors instead of frames: burn-remote on loopback runs the tail, or all of it, and
@@ -70,22 +71,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     }
     // Before anything is timed: a record that can't be read should not cost minutes.
     let old = args.compare.as_deref().map(earlier).transpose()?;
-    let mut benches = Vec::new();
-    for backend in &args.setup.backend {
-        let setup = SetupArgs {
-            backend: vec![*backend],
-            ..args.setup.clone()
-        }
-        .open()?;
-        let (codec, unit) = rung(args, &setup)?;
-        let device = backend.adapters()?.into_iter().next().unwrap_or_default();
-        benches.push(Bench {
-            setup,
-            codec,
-            unit,
-            device,
-        });
-    }
+    let benches = benches(args)?;
     if !args.json {
         say!(
             "{:<13} {:<8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>10}   (ms; {} repeats; heap in MiB)",
@@ -102,14 +88,79 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     }
     let mut lines = Vec::new();
     for batch in &args.batch {
-        lines.extend(run_batch(args, &benches, *batch)?);
+        let timed = run_batch(args, &benches, *batch)?;
+        if let (true, Some(old), Some(path)) = (lines.is_empty(), &old, &args.compare) {
+            comparable(old, &parsed(&timed)?)
+                .with_context(|| format!("--compare {}", path.display()))?;
+        }
+        if !is_compared_with_itself(args) {
+            record(args, &timed)?;
+        }
+        lines.extend(timed);
     }
-    if let Some(path) = &args.record {
-        for line in &lines {
-            append_line(path, line)?;
+    conclude(args, &lines, old.as_deref())?;
+    if is_compared_with_itself(args) {
+        record(args, &lines)?;
+    }
+    Ok(())
+}
+
+/// Every backend that was named and works here. One that does not is named and left out, unless
+/// nothing remains.
+fn benches(args: &BenchArgs) -> Result<Vec<Bench>> {
+    let mut first = SetupArgs {
+        backend: args.setup.backend[..1].to_vec(),
+        ..args.setup.clone()
+    };
+    if cfg!(feature = "flex") {
+        first.backend = vec![Backend::Flex];
+    }
+    let unit = unit(args, &mut first)?;
+    let mut benches = Vec::new();
+    let mut broken = None;
+    for backend in &args.setup.backend {
+        let setup = SetupArgs {
+            backend: vec![*backend],
+            ..first.clone()
+        };
+        match bench(&setup, &unit) {
+            Ok(bench) => benches.push(bench),
+            Err(error) if args.setup.backend.len() > 1 => {
+                eprintln!("{} left out: {error:#}", backend.name());
+                broken = Some(error);
+            }
+            Err(error) => return Err(error),
         }
     }
-    conclude(args, &lines, old.as_deref())
+    match broken {
+        Some(error) if benches.is_empty() => Err(error),
+        _ => Ok(benches),
+    }
+}
+
+fn bench(setup: &SetupArgs, unit: &Unit) -> Result<Bench> {
+    let setup = setup.open()?;
+    let device = setup.backend.adapters()?.into_iter().next();
+    Ok(Bench {
+        codec: unit.bank.open(0, &setup.device)?,
+        unit: unit.bank.rungs()[0].config.clone(),
+        unit_name: unit.name.clone(),
+        device: device.unwrap_or_default(),
+        setup,
+    })
+}
+
+/// Then lines are kept back until nothing in them is slower: else the same command would find a
+/// regression once and take it for its base the next time.
+fn is_compared_with_itself(args: &BenchArgs) -> bool {
+    args.record.is_some() && args.record == args.compare
+}
+
+fn record(args: &BenchArgs, lines: &[Line]) -> Result<()> {
+    let Some(path) = &args.record else {
+        return Ok(());
+    };
+    lines.iter().try_for_each(|line| append_line(path, line))
 }
 
 /// Remarks on noise and first calls, and the comparison that was asked for.
@@ -153,11 +204,16 @@ fn conclude(args: &BenchArgs, lines: &[Line], old: Option<&[SpeedLine]>) -> Resu
         .collect();
     if !slower.is_empty() {
         bail!(
-            "{} of {} steps became slower than in {} beyond the noise: {}",
+            "{} of {} steps became slower than in {} beyond the noise: {}{}",
             slower.len(),
             comparison.steps.len(),
             path.display(),
-            slower.join(", ")
+            slower.join(", "),
+            if is_compared_with_itself(args) {
+                "; nothing was appended to it"
+            } else {
+                ""
+            }
         );
     }
     Ok(())
@@ -182,20 +238,42 @@ fn list_devices(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-/// The bank's first rung and its layout, or the default layout with drawn weights: its cost is the
-/// same.
-fn rung(args: &BenchArgs, setup: &Setup) -> Result<(RungCodec, UnitConfig)> {
-    if let Some(path) = &args.bank {
-        let bank = Bank::from_bytes(&read(path)?)
-            .with_context(|| format!("reading the bank {}", path.display()))?;
-        let codec = bank.open(0, &setup.device)?;
-        return Ok((codec, bank.rungs()[0].config.clone()));
-    }
-    let mut few = setup.args.clone();
+/// The unit that is timed, as all backends open it.
+struct Unit {
+    bank: Bank,
+    /// Its rung and latent, for records.
+    name: String,
+}
+
+/// The bank's first rung, or the layout that `train` takes where nothing is said, with drawn weights:
+/// networks take the same time with them, coders need not.
+fn unit(args: &BenchArgs, setup: &mut SetupArgs) -> Result<Unit> {
+    let bank = match &args.bank {
+        Some(path) => {
+            let bank = open_bank(path, setup)?;
+            checked_setup(setup, &bank)?;
+            bank
+        }
+        None => drawn(setup)?,
+    };
+    let rung = &bank.rungs()[0];
+    let name = format!(
+        "{}, {} latent channels",
+        rung.name, rung.config.latent_channels
+    );
+    Ok(Unit { bank, name })
+}
+
+/// Made on flex where it is built, so that the first calls of another backend are left to be timed.
+fn drawn(args: &SetupArgs) -> Result<Bank> {
+    let mut few = args.clone();
     few.train_pictures = Some(32);
-    let pictures = few.open()?.pictures(Part::Train)?;
-    let cache = setup.cache(&pictures, false, |_| {})?;
-    let unit = UnitConfig::conv(cache.shape(), 16, 2, 1.0);
+    if cfg!(feature = "flex") {
+        few.backend = vec![Backend::Flex];
+    }
+    let setup = few.open()?;
+    let cache = setup.cache(&setup.pictures(Part::Train)?, false, |_| {})?;
+    let unit = UnitKind::Conv.unit(cache.shape(), None, 2, None);
     let config = TrainConfig {
         steps: 1,
         warmup_steps: 1,
@@ -218,8 +296,7 @@ fn rung(args: &BenchArgs, setup: &Setup) -> Result<(RungCodec, UnitConfig)> {
         32,
         &setup.device,
     )?;
-    let note: BackboneNote = setup.note.clone();
-    Ok((Bank::new(note, vec![rung])?.open(0, &setup.device)?, unit))
+    Ok(Bank::new(setup.note.clone(), vec![rung])?)
 }
 
 fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Line>> {
@@ -228,9 +305,16 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
         .iter()
         .map(|bench| Inputs::new(bench, batch, rounds + 1))
         .collect::<Result<Vec<_>>>()?;
-    let mut peers = match &args.peers {
-        Some(python) => Peers::start(python, &benches[0], &inputs[0], batch)?,
-        None => Peers::none(),
+    let cpu = benches
+        .iter()
+        .position(|bench| bench.setup.backend.is_cpu());
+    let mut peers = match (&args.peers, cpu) {
+        (Some(python), Some(cpu)) => Peers::start(python, &benches[cpu], &inputs[cpu], batch)?,
+        (Some(_), None) => {
+            eprintln!("peers left out: they run on the CPU, and none of the backends does");
+            Peers::none()
+        }
+        (None, _) => Peers::none(),
     };
     let mut tensors = Tensors::start(args, &benches[0], &inputs[0], batch)?;
     let mut times = vec![vec![Vec::new(); STEPS.len()]; benches.len()];
@@ -238,7 +322,7 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
     // Backends and peers take turns inside every repetition, so that a busy moment hits all alike.
     for round in 0..rounds {
         for (place, (bench, inputs)) in benches.iter().zip(&mut inputs).enumerate() {
-            if args.peers.is_some() {
+            if !peers.names().is_empty() {
                 // After the peers' turn our threads have slept; peers get the same run before theirs.
                 inputs.run(bench, Step::Forward)?;
             }
@@ -255,7 +339,7 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
                 times.push(ms);
             }
         }
-        tensors.round(&inputs[0], round >= WARM_UP);
+        tensors.round(round >= WARM_UP);
     }
     let peer_times: Vec<Times> = peer_times.into_iter().map(Times::new).collect();
     let mut lines = Vec::new();
@@ -265,7 +349,9 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
             let first = inputs.first_ms[index];
             let heap = inputs.heap_peak_bytes(bench, *step)?;
             let line = line(bench, *step, batch, &times, (first, heap));
-            if *step == Step::Forward && !peer_times.is_empty() {
+            // The peers' times on the CPU say nothing beside a graphics card's.
+            let is_alike = bench.setup.backend.is_cpu();
+            if *step == Step::Forward && is_alike && !peer_times.is_empty() {
                 let all = peers.names().iter().zip(&peer_times);
                 lines.extend(all.map(|(name, times)| beside(&line, name, times)));
             } else if *step == Step::Split && place == 0 && args.burn_remote {

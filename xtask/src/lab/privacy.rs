@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use burn::tensor::Tensor;
 use clap::Args;
-use image::{Rgb, RgbImage};
+use image::{ImageFormat, Rgb, RgbImage};
 use serde::Serialize;
 use split_backbone::{Part, Pictures, Preprocess};
 use split_bottleneck::{
@@ -123,6 +123,7 @@ struct Meter<'a> {
 
 pub(crate) fn run(args: &PrivacyArgs) -> Result<()> {
     check_record(args.record.as_deref())?;
+    args.sheet.as_deref().map_or(Ok(()), check_sheet)?;
     let mut setup_args = args.setup.clone();
     let bank = open_bank(&args.bank, &mut setup_args)?;
     let setup = checked_setup(&setup_args, &bank)?;
@@ -337,6 +338,18 @@ fn first_pictures(pictures: &Pictures) -> Vec<f32> {
         }
     }
     values
+}
+
+/// Attackers train for minutes: a path that can't be written is said before.
+fn check_sheet(path: &Path) -> Result<()> {
+    ImageFormat::from_path(path)
+        .with_context(|| format!("--sheet {}: end it in .png", path.display()))?;
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    if let Some(parent) = parent {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("--sheet {}: creating its folder", path.display()))?;
+    }
+    Ok(())
 }
 
 fn save_sheet(path: &Path, rows: &[Vec<f32>], pictures: &Pictures) -> Result<()> {

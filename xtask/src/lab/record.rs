@@ -221,16 +221,30 @@ pub(crate) fn command_line() -> String {
     let mut words = vec!["cargo xtask".to_owned()];
     let mut previous = String::new();
     for word in std::env::args().skip(1) {
-        words.push(match (previous.as_str(), word.split_once(':')) {
-            ("--data", Some((kind, _))) => format!("{kind}:DIR"),
-            ("--weights", _) => Path::new(&word)
-                .file_name()
-                .map_or_else(|| word.clone(), |name| name.to_string_lossy().into_owned()),
-            _ => word.clone(),
+        words.push(match word.split_once('=') {
+            Some((option, value)) if option.starts_with("--") => {
+                format!("{option}={}", placeless(option, value))
+            }
+            _ => placeless(&previous, &word),
         });
         previous = word;
     }
     words.join(" ")
+}
+
+/// What a word of the command is elsewhere: data sets lose their folder, files theirs.
+fn placeless(option: &str, word: &str) -> String {
+    if let ("--data", Some((kind, _))) = (option, word.split_once(':')) {
+        return format!("{kind}:DIR");
+    }
+    let path = Path::new(word);
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    match (option, name) {
+        ("--peers", _) => "PYTHON".to_owned(),
+        ("--weights", Some(name)) => name.into_owned(),
+        (_, Some(name)) if path.is_absolute() => name.into_owned(),
+        _ => word.to_owned(),
+    }
 }
 
 pub(crate) fn git_state() -> String {

@@ -49,7 +49,8 @@ pub struct Comparison {
 pub enum CompareError {
     /// No step was timed by both on the same machine, device, threads and build.
     #[error(
-        "no step of this run was timed before on the same machine, device, threads and build; \
+        "no step of this run was timed before with the same unit on the same machine, device, threads \
+         and build; \
          this run: {new}; the record: {}",
         if old.is_empty() { "empty" } else { old }
     )]
@@ -61,7 +62,7 @@ pub enum CompareError {
     },
 }
 
-/// Compares each step with its newest line in `old` from the same model, split, backend, device,
+/// Compares each step with its newest line in `old` from the same model, split, unit, backend, device,
 /// batch, threads, processor and build.
 ///
 /// A step counts as changed when the ranges from first to third quartile lie apart by more than
@@ -95,6 +96,22 @@ pub fn compare(old: &[SpeedLine], new: &[SpeedLine]) -> Result<Comparison, Compa
         });
     }
     Ok(comparison)
+}
+
+/// Whether any of the lines can be compared at all, for who times more of the same setting after
+/// them.
+///
+/// # Errors
+/// [`CompareError::NothingInCommon`].
+pub fn comparable(old: &[SpeedLine], new: &[SpeedLine]) -> Result<(), CompareError> {
+    let meets = |line: &SpeedLine| old.iter().any(|earlier| same_but_for_step(earlier, line));
+    if new.iter().any(meets) {
+        return Ok(());
+    }
+    Err(CompareError::NothingInCommon {
+        new: settings(new),
+        old: settings(old),
+    })
 }
 
 impl Comparison {
@@ -149,20 +166,20 @@ fn meet(a: (f64, f64), b: (f64, f64)) -> bool {
 }
 
 fn same_setting(old: &SpeedLine, new: &SpeedLine) -> bool {
-    // Lines of early runs name no split.
-    let split = old.split.is_none() || new.split.is_none() || old.split == new.split;
+    old.what == new.what && old.batch == new.batch && same_but_for_step(old, new)
+}
+
+/// Early lines name no split and unit; they may have timed another one.
+fn same_but_for_step(old: &SpeedLine, new: &SpeedLine) -> bool {
     let of = |line: &SpeedLine| {
         (
-            line.what.clone(),
-            line.model.clone(),
-            line.backend.clone(),
-            line.device.clone(),
-            (line.batch, line.threads),
+            (line.model.clone(), line.split.clone(), line.unit.clone()),
+            (line.backend.clone(), line.device.clone(), line.threads),
             (line.machine.cpu.clone(), line.machine.cores),
             line.versions.get("build").cloned(),
         )
     };
-    split && of(old) == of(new)
+    of(old) == of(new)
 }
 
 fn name(line: &SpeedLine) -> String {
@@ -176,8 +193,14 @@ fn settings(lines: &[SpeedLine]) -> String {
         .map(|line| {
             let build = line.versions.get("build");
             format!(
-                "{} with {} on {} ({}), {} threads{}",
+                "{}{}{} with {} on {} ({}), {} threads{}",
                 line.model,
+                line.split
+                    .as_ref()
+                    .map_or(String::new(), |split| format!(" at {split}")),
+                line.unit
+                    .as_ref()
+                    .map_or(String::new(), |unit| format!(" ({unit})")),
                 line.backend,
                 line.device,
                 line.machine.cpu,
@@ -237,6 +260,7 @@ mod tests {
     fn the_newest_line_of_the_same_setting_is_the_base() {
         let old = lines(&[("tail", "flex", 50.0), ("tail", "flex", 10.0)]);
         let new = lines(&[("tail", "flex", 10.0), ("head", "flex", 1.0)]);
+        assert!(comparable(&old, &new[1..]).is_ok());
         let found = compare(&old, &new).unwrap();
         assert_eq!(found.steps.len(), 1);
         assert!((found.steps[0].old_ms - 10.0).abs() < 1e-12);
@@ -256,8 +280,10 @@ mod tests {
         threads[0].threads = 64;
         let mut split = old.clone();
         split[0].split = Some("layer1".to_owned());
-        assert!(compare(&old, &split).is_ok(), "early lines name no split");
-        for new in [machine, build, threads] {
+        let mut unit = old.clone();
+        unit[0].unit = Some("unit-1, 24 latent channels".to_owned());
+        for new in [machine, build, threads, split, unit] {
+            assert!(comparable(&old, &new).is_err());
             let error = compare(&old, &new).unwrap_err().to_string();
             assert!(error.contains("no step of this run"), "{error}");
         }

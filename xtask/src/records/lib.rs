@@ -28,7 +28,7 @@ mod tables;
 mod xml;
 
 pub use compare::{
-    Change, CompareError, Compared, Comparison, NOISE_SHARE, compare, noise_remarks,
+    Change, CompareError, Compared, Comparison, NOISE_SHARE, comparable, compare, noise_remarks,
 };
 pub use curve::{BdRate, Curve, CurveError, Point, bd_rate};
 pub use front::{TradeOff, better_half, pareto_ranks};

@@ -18,6 +18,9 @@ pub struct SpeedLine {
     /// Where it is cut, in lines that say so.
     #[serde(default)]
     pub split: Option<String>,
+    /// Rung that was timed and its latent, in lines that say so.
+    #[serde(default)]
+    pub unit: Option<String>,
     /// Burn backend.
     pub backend: String,
     /// What the backend computed on.
@@ -40,12 +43,21 @@ pub struct SpeedLine {
     /// Our time over the peer's.
     #[serde(default)]
     pub ratio_peer: Option<f64>,
+    /// Median of the peer, milliseconds.
+    #[serde(default)]
+    pub peer_ms_median: Option<f64>,
     /// First quartile of the peer, milliseconds.
     #[serde(default)]
     pub peer_ms_p25: Option<f64>,
     /// Third quartile of the peer, milliseconds.
     #[serde(default)]
     pub peer_ms_p75: Option<f64>,
+    /// Mean bytes of a picture's frame, where a trained unit was timed beside a wire.
+    #[serde(default)]
+    pub wire_bytes: Option<f64>,
+    /// Mean bytes that the peer sends and receives for a picture.
+    #[serde(default)]
+    pub peer_wire_bytes: Option<f64>,
     /// What computed it; `build` where it was not compiled as people compile it.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,

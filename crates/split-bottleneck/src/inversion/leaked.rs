@@ -5,6 +5,9 @@ use crate::cache::{floats, gather};
 use crate::fidelity::{psnr_db, ssim};
 use crate::state::usize_to_f32;
 
+/// What a picture counts at most: a plain one can be met exactly, and one infinite value would be the mean.
+pub const PSNR_MAX_DB: f64 = 100.0;
+
 /// Pictures in work at once when restoring.
 const CHUNK: usize = 64;
 
@@ -123,7 +126,7 @@ impl LeakedPictures {
         on(&self.pictures, self.picture, indices, device)
     }
 
-    /// Means over all pictures of how well `restore` does on them; it may give more than was asked.
+    /// Means over all pictures (PSNR of each at most [`PSNR_MAX_DB`]) of how well `restore` does on them; it may give more than was asked.
     pub(super) fn judge(
         &self,
         restore: impl Fn(&[usize]) -> Vec<f32>,
@@ -136,7 +139,7 @@ impl LeakedPictures {
             let restored = restore(chunk);
             for (found, index) in restored.chunks_exact(size).zip(chunk) {
                 let expected = &self.pictures[index * size..(index + 1) * size];
-                psnr += psnr_db(found, expected);
+                psnr += psnr_db(found, expected).min(PSNR_MAX_DB);
                 similarity = similarity
                     .zip(ssim(found, expected, self.picture))
                     .map(|(sum, one)| sum + one);

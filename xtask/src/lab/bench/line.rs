@@ -16,6 +16,8 @@ pub(super) struct Line {
     pub(super) what: &'static str,
     model: String,
     split: String,
+    /// Rung that was timed, and its latent.
+    unit: String,
     pub(super) backend: &'static str,
     device: String,
     pub(super) batch: usize,
@@ -58,9 +60,12 @@ impl Times {
         Self(times)
     }
 
-    /// Quartile 0 to 4.
+    /// Quartile 0 to 4, between neighbours by the share of the way.
     fn at(&self, quartile: usize) -> f64 {
-        self.0[(self.0.len() - 1) * quartile / 4]
+        let quarters = (self.0.len() - 1) * quartile;
+        let (low, share) = (quarters / 4, (quarters % 4) as f64 / 4.0);
+        let high = (low + 1).min(self.0.len() - 1);
+        self.0[low] + share * (self.0[high] - self.0[low])
     }
 }
 
@@ -132,6 +137,7 @@ pub(super) fn show(json: bool, line: &Line, again: bool) -> Result<()> {
 
 /// The line beside a peer over a wire: bytes a picture of a trained unit's frames, where there is one,
 /// and of the peer.
+#[cfg(feature = "remote")]
 pub(super) fn on_the_wire(line: Line, ours: Option<f64>, peer: f64) -> Line {
     Line {
         wire_bytes: ours,
@@ -165,6 +171,7 @@ pub(super) fn line(
         what: step.name(),
         model: note.name.clone(),
         split: note.split.clone(),
+        unit: bench.unit_name.clone(),
         backend: bench.setup.backend.name(),
         device: bench.device.clone(),
         batch,
@@ -191,7 +198,23 @@ pub(super) fn line(
     }
 }
 
-/// Threads that a run can use.
+/// Threads that tensors are computed with.
 pub(super) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    rayon::current_num_threads()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Times;
+
+    #[test]
+    fn quartiles_lie_between_the_times() {
+        let at = |times: &[f64]| {
+            let times = Times::new(times.to_vec());
+            [0, 1, 2, 3, 4].map(|quartile| times.at(quartile))
+        };
+        assert_eq!(at(&[4.0, 2.0]), [2.0, 2.5, 3.0, 3.5, 4.0]);
+        assert_eq!(at(&[1.0, 2.0, 4.0]), [1.0, 1.5, 2.0, 3.0, 4.0]);
+        assert_eq!(at(&[7.0]), [7.0; 5]);
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::json;
 use split_bottleneck::module_state;
+use tempfile::TempDir;
 
 use super::line::threads;
 use super::steps::{Bench, Inputs};
@@ -39,7 +40,8 @@ struct Process {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    folder: PathBuf,
+    /// Kept until the process has ended.
+    _folder: TempDir,
 }
 
 #[derive(Deserialize)]
@@ -111,8 +113,7 @@ impl Peers {
 
 impl Process {
     fn start(python: &Path, bench: &Bench, inputs: &Inputs, checked: usize) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("split-peers-{}", std::process::id()));
-        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        let folder = TempDir::with_prefix("split-peers-").context("creating a folder for peers")?;
         let state = module_state(&bench.setup.network);
         let mut tensors = Vec::new();
         let mut weights = Vec::new();
@@ -146,12 +147,12 @@ impl Process {
             ("weights.f32", weights.as_slice()),
             ("input.f32", pixels.as_slice()),
         ] {
-            let path = folder.join(name);
+            let path = folder.path().join(name);
             fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
         }
         let mut child = Command::new(python)
-            .arg(folder.join("network.py"))
-            .arg(&folder)
+            .arg(folder.path().join("network.py"))
+            .arg(folder.path())
             .env("OMP_NUM_THREADS", threads().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -163,7 +164,7 @@ impl Process {
             child,
             input,
             output,
-            folder,
+            _folder: folder,
         })
     }
 
@@ -186,10 +187,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An end that was not asked for leaves a process and a folder behind; neither can be helped here.
+        // Nothing can be done about a process that does not end.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Remote {
     device: Device,
     network: ResNet,
     tail: ResNetTail,
+    activation: TensorData,
+    picture: TensorData,
     wire: Arc<AtomicU64>,
 }
 
@@ -59,8 +61,8 @@ pub(super) struct Call {
 }
 
 impl Remote {
-    /// Starts server and relay and sends the weights.
-    pub(super) fn start(bench: &Bench) -> Result<Self> {
+    /// Starts server and relay and sends the weights; `inputs` are what calls send.
+    pub(super) fn start(bench: &Bench, inputs: &Inputs) -> Result<Self> {
         let server = TcpListener::bind("127.0.0.1:0").context("burn-remote: binding a port")?;
         let behind = server.local_addr().context("burn-remote: its port")?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -87,6 +89,8 @@ impl Remote {
             device,
             network: opened.network,
             tail: opened.tail,
+            activation: inputs.activation.clone().into_data(),
+            picture: inputs.input.clone().into_data(),
             wire,
         })
     }
@@ -96,7 +100,7 @@ impl Remote {
     pub(super) fn check(&self, bench: &Bench, inputs: &Inputs, pictures: usize) -> Result<()> {
         let ours = inputs.scores(bench, pictures);
         for sent in SENT {
-            let theirs = self.scores(sent, inputs);
+            let theirs = self.scores(sent);
             check_scores(&ours, &theirs[..ours.len()])
                 .with_context(|| format!("{} computes something else", sent.name()))?;
         }
@@ -104,10 +108,10 @@ impl Remote {
     }
 
     /// One timed call: input on the host to class scores on the host.
-    pub(super) fn call(&self, sent: Sent, inputs: &Inputs) -> Call {
+    pub(super) fn call(&self, sent: Sent) -> Call {
         let before = self.wire.load(Ordering::Relaxed);
         let started = now();
-        std::hint::black_box(self.scores(sent, inputs));
+        std::hint::black_box(self.scores(sent));
         let ms = started.elapsed().as_secs_f64() * 1e3;
         // Handles that were dropped meanwhile are told to the server without an answer; the sync
         // waits until their bytes have passed.
@@ -116,11 +120,11 @@ impl Remote {
         Call { ms, bytes }
     }
 
-    fn scores(&self, sent: Sent, inputs: &Inputs) -> Vec<f32> {
+    fn scores(&self, sent: Sent) -> Vec<f32> {
         let sent_data = |data: &TensorData| Tensor::<4>::from_data(data.clone(), &self.device);
         let scores = match sent {
-            Sent::Activation => self.tail.forward(sent_data(&inputs.activation_data)),
-            Sent::Picture => self.network.forward(sent_data(&inputs.input_data)),
+            Sent::Activation => self.tail.forward(sent_data(&self.activation)),
+            Sent::Picture => self.network.forward(sent_data(&self.picture)),
         };
         let scores = scores.into_data().convert::<f32>().try_to_vec();
         scores.expect("converted to f32 above")

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use split_backbone::{Part, Pictures, ResNetTail};
 use split_bottleneck::{
     ActivationCache, ClassifierDistortion, Head, Objective, RungCodec, Tail, TrainConfig, Training,
@@ -77,6 +77,8 @@ pub(super) struct Bench {
     pub(super) codec: RungCodec,
     /// Layout of the unit, for the training step.
     pub(super) unit: UnitConfig,
+    /// Its rung and latent, for records.
+    pub(super) unit_name: String,
     /// What computes, as `--list-devices` names it.
     pub(super) device: String,
 }
@@ -84,10 +86,7 @@ pub(super) struct Bench {
 /// What the steps of one batch hand on.
 pub(super) struct Inputs {
     pub(super) input: Tensor<4>,
-    /// The same on the host, as a remote engine is sent it.
-    pub(super) input_data: TensorData,
-    activation: Tensor<4>,
-    pub(super) activation_data: TensorData,
+    pub(super) activation: Tensor<4>,
     latents: Vec<Latent>,
     symbols: Vec<Symbols>,
     frames: Vec<Vec<u8>>,
@@ -147,8 +146,6 @@ impl Inputs {
             ..TRAINING
         };
         let mut inputs = Self {
-            input_data: input.clone().into_data(),
-            activation_data: activation.clone().into_data(),
             input,
             activation,
             latents,

@@ -27,7 +27,7 @@ impl Tensors {
             calls: super::remote::SENT.iter().map(|_| Vec::new()).collect(),
         };
         if args.burn_remote {
-            let remote = super::remote::Remote::start(bench)?;
+            let remote = super::remote::Remote::start(bench, inputs)?;
             remote.check(bench, inputs, batch)?;
             tensors.remote = Some(remote);
         }
@@ -35,12 +35,12 @@ impl Tensors {
     }
 
     /// One call of each kind; warm-up rounds are not kept.
-    pub(super) fn round(&mut self, inputs: &Inputs, keep: bool) {
+    pub(super) fn round(&mut self, keep: bool) {
         let Some(remote) = &self.remote else {
             return;
         };
         for (sent, calls) in super::remote::SENT.iter().zip(&mut self.calls) {
-            let call = remote.call(*sent, inputs);
+            let call = remote.call(*sent);
             if keep {
                 calls.push(call);
             }
@@ -76,7 +76,7 @@ impl Tensors {
         Ok(Self)
     }
 
-    pub(super) fn round(&mut self, _: &Inputs, _: bool) {}
+    pub(super) fn round(&mut self, _: bool) {}
 
     pub(super) fn beside(&self, line: &Line, _: Option<f64>, _: usize) -> Vec<Line> {
         vec![line.clone()]

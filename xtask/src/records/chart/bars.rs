@@ -25,7 +25,7 @@ pub(crate) struct BarChart {
 }
 
 /// One bar.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Bar {
     pub(crate) name: String,
     pub(crate) value: f64,

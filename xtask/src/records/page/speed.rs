@@ -79,13 +79,22 @@ fn bars(model: &str, batch: u32, lines: &[&SpeedLine]) -> String {
     whats.sort_by_key(|what| (place(what), *what));
     whats.dedup();
     let mut names: Vec<String> = lines.iter().map(|line| who(line)).collect();
+    names.extend(lines.iter().filter_map(|line| line.peer.clone()));
     names.sort();
     names.dedup();
     let groups = whats
         .into_iter()
         .map(|what| {
             let of = lines.iter().filter(|line| line.what == what);
-            let bars = of.map(|line| bar(line, &names)).collect();
+            let mut bars = Vec::new();
+            for line in of {
+                let ours = bar(line, &names);
+                // A step that was compared with two peers stands there twice.
+                if !bars.contains(&ours) {
+                    bars.push(ours);
+                }
+                bars.extend(peer_bar(line, &names));
+            }
             (what.to_owned(), bars)
         })
         .collect();
@@ -110,6 +119,20 @@ fn bars(model: &str, batch: u32, lines: &[&SpeedLine]) -> String {
     figure("Measured", &caption, &chart.svg())
 }
 
+fn peer_bar(line: &SpeedLine, names: &[String]) -> Option<Bar> {
+    let (peer, ms) = (line.peer.as_ref()?, line.peer_ms_median?);
+    let wire = line.peer_wire_bytes.map_or_else(String::new, |bytes| {
+        format!(", {bytes:.0} bytes a picture over the wire")
+    });
+    Some(Bar {
+        look: names.iter().position(|name| name == peer).unwrap_or(0),
+        value: ms,
+        spread: line.peer_ms_p25.zip(line.peer_ms_p75),
+        title: format!("{} by {peer}: {} ms{wire}", line.what, digits(ms)),
+        name: peer.clone(),
+    })
+}
+
 fn bar(line: &SpeedLine, names: &[String]) -> Bar {
     let who = who(line);
     Bar {
@@ -130,8 +153,8 @@ fn bar(line: &SpeedLine, names: &[String]) -> Bar {
     }
 }
 
-/// Backend, what it computed on where the name says more (without kind and driver, which stand in
-/// brackets), and what ran beside it.
+/// Backend, and what it computed on where the name says more (without kind and driver, which stand in
+/// brackets).
 fn who(line: &SpeedLine) -> String {
     let device = if line.device.eq_ignore_ascii_case(&line.backend) {
         String::new()
@@ -139,9 +162,7 @@ fn who(line: &SpeedLine) -> String {
         let name = line.device.split(" (").next().unwrap_or(&line.device);
         format!(", {name}")
     };
-    let peer = line.peer.as_ref();
-    let peer = peer.map_or_else(String::new, |peer| format!(" (beside {peer})"));
-    format!("{}{device}{peer}", line.backend)
+    format!("{}{device}", line.backend)
 }
 
 fn cells(line: &SpeedLine) -> Vec<String> {
@@ -164,23 +185,29 @@ fn cells(line: &SpeedLine) -> Vec<String> {
     ]
 }
 
-/// The last line of each step, in the order of the file.
+/// The last lines of each step, in the order of the file: one, or one for each peer of its run.
 fn newest(lines: &[SpeedLine]) -> Vec<&SpeedLine> {
     let same = |a: &SpeedLine, b: &SpeedLine| {
         let key = |line: &SpeedLine| {
             (
                 line.what.clone(),
                 line.model.clone(),
-                line.split.clone(),
                 line.backend.clone(),
                 line.device.clone(),
                 line.batch,
-                line.peer.clone(),
             )
         };
-        key(a) == key(b)
+        // Early lines name no split.
+        let split = a.split.is_none() || b.split.is_none() || a.split == b.split;
+        split && key(a) == key(b)
     };
-    let newer = |i: usize| lines[i + 1..].iter().any(|later| same(&lines[i], later));
+    let of_one_run = |a: &SpeedLine, b: &SpeedLine| {
+        a.peer != b.peer && (&a.date, a.ms_median.to_bits()) == (&b.date, b.ms_median.to_bits())
+    };
+    let newer = |i: usize| {
+        let mut later = lines[i + 1..].iter();
+        later.any(|later| same(&lines[i], later) && !of_one_run(&lines[i], later))
+    };
     (0..lines.len())
         .filter(|i| !newer(*i))
         .map(|i| &lines[i])
