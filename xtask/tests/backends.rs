@@ -96,6 +96,7 @@ mod backends {
             objective: Objective::Lambda(0.1),
             rate: Default::default(),
             proxy: Default::default(),
+            mixing: false,
             seed: 3,
         };
         let rungs = [

@@ -120,6 +120,7 @@ pub(crate) fn run(steps: usize) -> Result<Outcome, Box<dyn Error>> {
         objective: Objective::Lambda(0.01),
         rate: RateKind::default(),
         proxy: Proxy::default(),
+        mixing: false,
         seed: 1,
     };
     let training_device = device.clone().autodiff();

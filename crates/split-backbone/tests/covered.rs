@@ -67,6 +67,7 @@ fn bank(head: &YoloxHead, tail: &YoloxTail) -> (Bank, f64, f64) {
         objective: Objective::Lambda(1e-3),
         rate: RateKind::default(),
         proxy: Proxy::default(),
+        mixing: false,
         seed: 1,
     };
     let device = Device::flex().autodiff();

@@ -204,11 +204,12 @@ impl Rung {
                     source,
                 }
             })?;
-        let tables =
-            choose_tables(&training.rate(), &symbols).map_err(|source| BankError::Table {
+        let tables = choose_tables(&training.rate(), &symbols, training.config().mixing).map_err(
+            |source| BankError::Table {
                 rung: rung(),
                 source,
-            })?;
+            },
+        )?;
         Ok(Self {
             name: rung(),
             kind: kind.to_owned(),
@@ -327,9 +328,13 @@ fn opened(
     Ok(unit.valid())
 }
 
-/// Tables from the learned density, or tables that also look at a symbol's neighbours where
-/// these take fewer bits for symbols that neither has seen.
-fn choose_tables(rate: &RateModel, symbols: &[Symbols]) -> Result<TableSet, TableError> {
+/// Tables from the learned density, or tables that also look at a symbol's neighbours, or where
+/// `mixing` allows it mixed predictions: what takes the fewest bits for symbols that none has seen.
+fn choose_tables(
+    rate: &RateModel,
+    symbols: &[Symbols],
+    mixing: bool,
+) -> Result<TableSet, TableError> {
     let fit = FitConfig::default();
     let (held_out, seen): (Vec<_>, Vec<_>) = symbols
         .iter()
@@ -347,11 +352,17 @@ fn choose_tables(rate: &RateModel, symbols: &[Symbols]) -> Result<TableSet, Tabl
             .map(|one| tables.code_length_bits(one))
             .sum()
     };
-    if bits(&TableSet::fit(&seen, &fit)?) < bits(&rate.export(&seen)?) {
-        TableSet::fit(symbols, &fit)
+    let (fitted, learned) = (TableSet::fit(&seen, &fit)?, rate.export(&seen)?);
+    let (fitted_bits, learned_bits) = (bits(&fitted), bits(&learned));
+    let (static_tables, chosen) = if fitted_bits < learned_bits {
+        (fitted, TableSet::fit(symbols, &fit)?)
     } else {
-        rate.export(symbols)
+        (learned, rate.export(symbols)?)
+    };
+    if mixing && bits(&static_tables.with_mixing(&seen)?) < fitted_bits.min(learned_bits) {
+        return chosen.with_mixing(symbols);
     }
+    Ok(chosen)
 }
 
 /// Mean bits of a picture under the tables that an export would choose now, from up to `limit`
@@ -361,10 +372,11 @@ pub(crate) fn coded_bits(
     unit: &Unit,
     rate: &RateModel,
     (cache, limit): (&ActivationCache, usize),
+    mixing: bool,
     device: &Device,
 ) -> Option<f64> {
     let symbols = training_symbols(config, unit, cache, limit, device).ok()?;
-    let tables = choose_tables(rate, &symbols).ok()?;
+    let tables = choose_tables(rate, &symbols, mixing).ok()?;
     let bits: f64 = symbols.iter().map(|one| tables.code_length_bits(one)).sum();
     Some(bits / f64::from(usize_to_f32(symbols.len().max(1))))
 }

@@ -68,6 +68,10 @@ pub struct TrainConfig {
     /// What stands in for rounding.
     #[serde(default)]
     pub proxy: Proxy,
+    /// Whether the tables may mix predictions where that is smaller: fewer bytes, coded more slowly
+    /// ([`split_tensor::FitConfig::mixing`]).
+    #[serde(default)]
+    pub mixing: bool,
     /// Seed of initial weights and of the order of the pictures.
     pub seed: u64,
 }
@@ -298,6 +302,12 @@ impl Training {
             lambda: self.lambda(),
             coded_share: self.coded_share,
         }
+    }
+
+    /// How it is trained.
+    #[must_use]
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
     }
 
     /// Price of a kilobit now.

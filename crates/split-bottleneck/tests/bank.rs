@@ -160,3 +160,30 @@ fn an_activation_of_another_shape_is_refused_with_both_shapes() {
         "{text}"
     );
 }
+
+#[test]
+fn mixing_makes_the_frames_of_the_same_unit_smaller() {
+    let plain = Device::flex();
+    let cache = cache(96, &plain);
+    let device = plain.clone().autodiff();
+    let unit = UnitConfig::conv(cache.shape(), 4, 1, 0.1);
+    let bytes = [false, true].map(|mixing| {
+        let mut settings = config(40, Objective::Lambda(0.01));
+        settings.mixing = mixing;
+        let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+        run(&mut training, &cache, 40, &device);
+        let rung =
+            Rung::from_training("one", "unit", &unit, &training, &cache, 96, &plain).unwrap();
+        let note = BackboneNote {
+            name: "toy".to_owned(),
+            split: "stem".to_owned(),
+            weights_sha256: "00".to_owned(),
+        };
+        let bank = Bank::from_bytes(&Bank::new(note, vec![rung]).unwrap().to_bytes().unwrap());
+        let codec = bank.unwrap().open(0, &plain).unwrap();
+        assert_eq!(codec.codec().tables().mixes(), mixing);
+        let result = evaluate(&codec, &distortion(&plain).tail, &cache, &plain).unwrap();
+        result.payload_bytes.iter().sum::<usize>()
+    });
+    assert!(bytes[1] < bytes[0], "{bytes:?}");
+}

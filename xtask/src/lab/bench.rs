@@ -283,6 +283,7 @@ fn drawn(args: &SetupArgs) -> Result<Bank> {
         objective: Objective::Lambda(0.1),
         rate: Default::default(),
         proxy: Default::default(),
+        mixing: false,
         seed: 1,
     };
     let device = setup.device.clone().autodiff();

@@ -220,6 +220,7 @@ impl Ground<'_> {
             objective: Objective::Lambda(trial.lambda),
             rate: RateKind::default(),
             proxy: Proxy::default(),
+            mixing: false,
             seed: self
                 .args
                 .seed

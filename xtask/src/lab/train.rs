@@ -196,6 +196,10 @@ pub(crate) struct TrainArgs {
     /// What prices the latent in training.
     #[arg(long, value_enum, default_value = "mixture")]
     pub(crate) rate: Rate,
+    /// Let tables mix predictions that learn as they go: several per cent fewer bytes, coded at some
+    /// 7 million symbols a second.
+    #[arg(long)]
+    pub(crate) mixing: bool,
     /// Seed of weights and picture order.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -411,6 +415,7 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
                     objective: *objective,
                     rate: args.rate.kind(),
                     proxy: Proxy::default(),
+                    mixing: args.mixing,
                     // Each rung draws an order of its own.
                     seed: args.seed.wrapping_mul(1000).wrapping_add(count(index)),
                 },

@@ -67,6 +67,7 @@ impl Training {
             &self.unit(),
             &self.rate(),
             (cache, COMPARED_PICTURES),
+            self.config.mixing,
             &device,
         );
         // A latent that can't be coded now may be by the end; the export says it if not.

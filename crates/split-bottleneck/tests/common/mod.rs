@@ -87,6 +87,7 @@ pub(crate) fn config(steps: usize, objective: Objective) -> TrainConfig {
         objective,
         rate: RateKind::default(),
         proxy: Proxy::default(),
+        mixing: false,
         seed: 5,
     }
 }

@@ -236,6 +236,7 @@ const TRAINING: TrainConfig = TrainConfig {
     objective: Objective::Lambda(0.1),
     rate: split_bottleneck::RateKind::Mixture,
     proxy: split_bottleneck::Proxy::Mixed,
+    mixing: false,
     seed: 1,
 };
 

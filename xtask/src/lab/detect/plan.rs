@@ -86,6 +86,10 @@ pub(crate) struct TrainArgs {
     /// Draws of the bootstrap over the test pictures.
     #[arg(long, default_value_t = 200)]
     pub(crate) draws: usize,
+    /// Let tables mix predictions that learn as they go: several per cent fewer bytes, coded at some
+    /// 7 million symbols a second.
+    #[arg(long)]
+    pub(crate) mixing: bool,
     /// Seed of weights, canvases and their order.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -179,6 +183,7 @@ fn stages(args: &TrainArgs, name: &str, index: usize, objective: Objective) -> V
         objective,
         rate: RateKind::default(),
         proxy: Proxy::default(),
+        mixing: args.mixing,
         seed,
     };
     let restore = Stage {
