@@ -19,6 +19,14 @@ pub(crate) fn lab(subcommand: &str, args: Vec<OsString>) -> Result<()> {
     become_command(lab_command(subcommand, args)?)
 }
 
+/// What `lab SUBCOMMAND` prints.
+///
+/// # Errors
+/// `cargo` that cannot be started, a build or a command that fails.
+pub(crate) fn lab_output(subcommand: &str) -> Result<String> {
+    shell::output_of(&mut lab_command(subcommand, Vec::new())?)
+}
+
 /// Becomes the coder bench of the package `split-benches`. It needs no tensor library, so the
 /// release profile costs seconds there.
 ///

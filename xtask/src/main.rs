@@ -5,6 +5,7 @@
 
 mod assets;
 mod ci;
+mod completions;
 mod forward;
 mod plan;
 mod report;
@@ -81,6 +82,8 @@ enum Command {
     /// --deadline-ms 120
     Plan(Box<plan::PlanArgs>),
     /// Print a completion script: define `xtask() { cargo xtask "$@"; }`, then complete `xtask`
+    ///
+    /// Compiles `lab` to learn the options of its commands.
     Completions {
         /// For which shell
         shell: clap_complete::Shell,
@@ -158,12 +161,7 @@ fn run(command: Command) -> Result<()> {
             None => report::write(&root),
         },
         Command::Plan(args) => plan::run(&root, &args),
-        Command::Completions { shell: name } => {
-            let mut script = Vec::new();
-            clap_complete::generate(name, &mut Cli::command(), "xtask", &mut script);
-            shell::say(String::from_utf8(script)?.trim_end());
-            Ok(())
-        }
+        Command::Completions { shell: name } => completions::print(Cli::command(), name),
         Command::Assets(args) => assets::run(&root, args.dir),
     }
 }

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// `println!` that does not panic when nobody reads on.
 macro_rules! say {
@@ -21,8 +21,10 @@ mod continuous;
 mod data;
 mod detect;
 mod eval;
+mod examples;
 mod files;
 mod memory;
+mod options;
 mod out;
 mod plot;
 mod privacy;
@@ -47,27 +49,39 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train units at several rates and compare them with picture codecs.
+    #[command(after_help = examples::TRAIN)]
     Train(Box<train::TrainArgs>),
     /// Measure a bank on a test set with real frames.
+    #[command(after_help = examples::EVAL)]
     Eval(eval::EvalArgs),
     /// Picture to frame file: what the device does.
+    #[command(after_help = examples::ENCODE)]
     Encode(eval::EncodeArgs),
     /// Frame file to prediction: what the edge does.
+    #[command(after_help = examples::DECODE)]
     Decode(eval::DecodeArgs),
     /// Time head, unit, coder and tail per backend.
+    #[command(after_help = examples::BENCH)]
     Bench(bench::BenchArgs),
     /// Fetch a picture set.
+    #[command(after_help = examples::DATA)]
     Data(data::DataArgs),
     /// Every legal cut of a backbone, with what crosses it and what both sides pay.
+    #[command(after_help = examples::SPLITS)]
     Splits(splits::SplitsArgs),
     /// Search unit shapes, steps and prices by successive halving.
+    #[command(after_help = examples::SEARCH)]
     Search(search::SearchArgs),
     /// Show the authors' released units and what their symbols cost with both coders.
     Units(units::UnitsArgs),
     /// Measure what a listener could restore of the pictures from the frames of each rung.
+    #[command(after_help = examples::PRIVACY)]
     Privacy(privacy::PrivacyArgs),
     /// Train the embedded default's backbone from its seed.
     TrainBackbone(backbone::BackboneArgs),
+    /// Print the options of all commands as JSON, for completions.
+    #[command(hide = true)]
+    Options,
 }
 
 fn main() -> ExitCode {
@@ -100,5 +114,6 @@ fn run(command: Command) -> Result<()> {
         Command::Units(args) => units::run(&args),
         Command::Privacy(args) => privacy::run(&args),
         Command::TrainBackbone(args) => backbone::run(&args),
+        Command::Options => options::run(&Cli::command()),
     }
 }
