@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use split_runtime::BatchKey;
+use split_runtime::{BatchKey, ServedKey};
 use split_runtime::grpc::{Device, DeviceError, Reply};
 
 use crate::rig::*;
 
-fn key(split: u16) -> BatchKey {
-    BatchKey {
+fn key(split: u16) -> ServedKey {
+    let key = BatchKey {
         backbone: 0xb0b0,
         split,
         shape: [4, 8, 8],
-    }
+    };
+    key.into()
 }
 
 #[test]

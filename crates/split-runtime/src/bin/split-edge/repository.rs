@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor};
 use split_runtime::stage::{DeviceStage, contract_of};
-use split_runtime::{BatchKey, Contract, MAX_CONTRACTS};
+use split_runtime::{BatchKey, Contract, CostGuess, MAX_CONTRACTS, ServedKey};
 
 use crate::program::folder::{MANIFEST, Model};
 use crate::program::out;
@@ -27,9 +27,19 @@ pub(crate) struct Served {
     pub(crate) contract: Contract,
     pub(crate) key: BatchKey,
     pub(crate) stage: SharedStage,
-    /// Fixed time of a batch, and what each frame adds, in microseconds.
-    pub(crate) cost_us: (u32, u32),
+    cost: CostGuess,
     stamp: Stamp,
+}
+
+impl Served {
+    /// Its key, with what the warm-up measured: one guess for all would have light models refused
+    /// beside a heavy one.
+    pub(crate) const fn served_key(&self) -> ServedKey {
+        ServedKey {
+            key: self.key,
+            cost: Some(self.cost),
+        }
+    }
 }
 
 /// The models of a folder by name.
@@ -195,7 +205,7 @@ impl Repository {
         let warm = catch_unwind(AssertUnwindSafe(|| {
             warm_up(&model, self.ranked, &self.compute)
         }));
-        let (stage, cost_us) =
+        let (stage, cost) =
             warm.map_err(|_| anyhow!("its tail doesn't take what its bank restores"))??;
         let note = model.bank.backbone();
         out::log(&format!(
@@ -205,13 +215,13 @@ impl Repository {
             contract.rungs,
             model.classes.len(),
             contract.bank,
-            f64::from(cost_us.0 + cost_us.1) / 1e3
+            (f64::from(cost.fixed_us) + f64::from(cost.each_us)) / 1e3
         ));
         Ok(Served {
             contract,
             key,
             stage: Arc::new(Mutex::new(stage)),
-            cost_us,
+            cost,
             stamp,
         })
     }
@@ -239,7 +249,7 @@ struct Trouble {
 
 /// Runs frames of a grey picture through each rung, so that all code and memory is in place, and
 /// measures what a batch costs.
-fn warm_up(model: &Model, ranked: usize, compute: &Device) -> Result<(Stage, (u32, u32))> {
+fn warm_up(model: &Model, ranked: usize, compute: &Device) -> Result<(Stage, CostGuess)> {
     let opened = &model.opened;
     let stage = Stage::open(&model.bank, opened.tail.clone(), ranked, compute)?;
     let device = DeviceStage::open(&model.bank, opened.head.clone(), compute)?;
@@ -264,7 +274,11 @@ fn warm_up(model: &Model, ranked: usize, compute: &Device) -> Result<(Stage, (u3
     let [one, more] = times_us;
     let each = more.saturating_sub(one) / (WARM_UP_BATCH as u64 - 1);
     let us = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    Ok((stage, (us(one.saturating_sub(each)), us(each))))
+    let cost = CostGuess {
+        fixed_us: us(one.saturating_sub(each)),
+        each_us: us(each),
+    };
+    Ok((stage, cost))
 }
 
 fn list(problems: &[String]) -> String {

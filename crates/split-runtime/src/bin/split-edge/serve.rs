@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use split_runtime::grpc::{Edge, EdgeLimits, EdgeOptions, Placement};
-use split_runtime::{BatchKey, Contract, EdgeConfig, HubConfig, SchedulerConfig};
+use split_runtime::{BatchKey, Contract, EdgeConfig, HubConfig, SchedulerConfig, ServedKey};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::config::EdgeSettings;
 use crate::program::{backend, out};
-use crate::repository::{Look, Repository};
+use crate::repository::{Look, Repository, Served};
 use crate::shelf::Shelf;
 
 /// How much longer than their last stream models stay loaded.
@@ -174,9 +174,9 @@ impl Models {
         }
         if look.changed {
             let keys = put_new(&self.shelf, repository, &self.on_shelf);
-            let served: Vec<(Contract, BatchKey)> = repository
+            let served: Vec<(Contract, ServedKey)> = repository
                 .served()
-                .map(|one| (one.contract.clone(), one.key))
+                .map(|one| (one.contract.clone(), one.served_key()))
                 .collect();
             edge.set_contracts(&served, self.drain)?;
             for gone in self.on_shelf.iter().filter(|key| !keys.contains(key)) {
@@ -229,19 +229,16 @@ fn reload_tls(edge: &Edge, settings: &EdgeSettings) {
 fn hub(settings: &EdgeSettings, repository: &Repository) -> Result<HubConfig> {
     let (batch_max, waiting_max, connections_max) = settings.sizes()?;
     let contracts = repository.served().map(|one| one.contract.clone());
-    let longest = |cost: fn(&(u32, u32)) -> u32| {
-        let costs = repository.served().map(|one| cost(&one.cost_us));
-        costs.max().unwrap_or(0)
-    };
     let scheduler = SchedulerConfig {
         batch_max,
         waiting_max,
-        ..SchedulerConfig::new(longest(|cost| cost.0), longest(|cost| cost.1))
+        // Each model brings its own guess.
+        ..SchedulerConfig::new(0, 0)
     };
     Ok(HubConfig {
         connection: EdgeConfig::new(contracts.collect()),
         scheduler,
-        keys: repository.served().map(|one| one.key).collect(),
+        keys: repository.served().map(Served::served_key).collect(),
         connections_max,
     })
 }
