@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use split_runtime::{BatchKey, ServedKey};
 use split_runtime::grpc::{Device, DeviceError, Reply};
+use split_runtime::{BatchKey, ServedKey};
 
 use crate::rig::*;
 
