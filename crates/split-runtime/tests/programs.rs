@@ -2,6 +2,7 @@
 //!
 //! Nothing is trained: the backbone is the embedded one, units are principal components of its
 //! activations on a few pictures.
+#![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails it where it stands"
@@ -237,13 +238,23 @@ mod programs {
     fn a_policy_chooses_and_device_only_sends_nothing() {
         let rig = Rig::new();
         let edge = Edge::start(&rig.models, &[]);
-        for policy in ["own", "throughput", "neurosurgeon", "dynamic-split"] {
+        for policy in ["own", "neurosurgeon", "dynamic-split"] {
             let mut command = device(&rig.model, &edge.address);
             command
                 .args(["--json", "--policy", policy])
                 .arg(&rig.pictures);
             assert_eq!(lines_of(&mut command).len(), PICTURES, "{policy}");
         }
+        // It begins with the shortest rung and, with time to spare, goes on with the best one. The
+        // device alone is as accurate and comes later in the menu, so it isn't allowed here.
+        let mut command = device(&rig.model, &edge.address);
+        command.args(["--json", "--policy", "throughput", "--fallback", "none"]);
+        let lines = lines_of(command.arg(&rig.pictures));
+        let rungs: Vec<&str> = lines
+            .iter()
+            .map(|line| line["rung"].as_str().unwrap())
+            .collect();
+        assert_eq!(rungs, ["coarse", "fine", "fine", "fine", "fine", "fine"]);
         let mut command = device(&rig.model, &edge.address);
         command
             .args(["--json", "--policy", "device-only"])
@@ -337,5 +348,213 @@ mod programs {
         let said = failure_of(command.arg("--models").arg(&rig.models));
         assert!(said.contains("leaves the model's folder"), "{said}");
         assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    }
+
+    /// Lines of the log of an edge that name a problem of a model.
+    fn refused(edge: &mut Edge, model: &str) -> String {
+        edge.said(&format!("model {model}: "))
+    }
+
+    #[test]
+    fn a_model_too_many_and_a_twin_are_named_and_the_edge_serves_on() {
+        let rig = Rig::new();
+        let mut edge = Edge::start(&rig.models, &[]);
+        // Before `pets` in order: what is served already stays.
+        let twin = rig.models.join("copy");
+        fs::create_dir(&twin).unwrap();
+        for name in ["bank.safetensors", "model.toml"] {
+            fs::copy(rig.model.join(name), twin.join(name)).unwrap();
+        }
+        edge.hang_up();
+        let said = refused(&mut edge, "copy");
+        assert!(said.contains("the same as model pets"), "{said}");
+        edge.said("nothing to swap, 1 models");
+        fs::remove_dir_all(&twin).unwrap();
+        for index in 0..16_u8 {
+            rig.add_model(&format!("more{index:02}"), 3.0 + f32::from(index) / 8.0);
+        }
+        edge.hang_up();
+        let said = edge.said("at most 16 models");
+        assert!(said.contains("model more15: "), "{said}");
+        edge.said("swapped in, 16 models");
+        let mut command = device(&rig.model, &edge.address);
+        let lines = lines_of(command.args(["--json"]).arg(&rig.pictures));
+        assert_eq!(answers(&lines), by("edge", &rig.predictions(0)));
+        edge.drain();
+    }
+
+    #[test]
+    fn an_edge_starts_with_what_is_sound_and_names_the_rest() {
+        let rig = Rig::new();
+        let broken = rig.models.join("broken");
+        fs::create_dir(&broken).unwrap();
+        fs::write(broken.join("model.toml"), "").unwrap();
+        fs::write(broken.join("bank.safetensors"), "none").unwrap();
+        let mut edge = Edge::start(&rig.models, &["--poll-seconds", "1"]);
+        let said = refused(&mut edge, "broken");
+        assert!(said.contains("warning"), "{said}");
+        let mut command = device(&rig.model, &edge.address);
+        let lines = lines_of(command.args(["--json"]).arg(&rig.pictures));
+        assert_eq!(answers(&lines), by("edge", &rig.predictions(0)));
+        // Files below the folder of a model are watched as well.
+        fs::create_dir(broken.join("files")).unwrap();
+        let sound = rig.other_model("other").join("bank.safetensors");
+        fs::copy(sound, broken.join("files/bank.safetensors")).unwrap();
+        fs::write(
+            broken.join("model.toml"),
+            "bank = \"files/bank.safetensors\"\n",
+        )
+        .unwrap();
+        edge.said("2 models are served");
+        edge.drain();
+    }
+
+    #[test]
+    fn a_drain_is_heard_behind_any_number_of_reloads() {
+        let rig = Rig::new();
+        let edge = Edge::start(&rig.models, &[]);
+        for _ in 0..30 {
+            edge.hang_up();
+        }
+        edge.drain();
+    }
+
+    #[test]
+    fn renewed_certificates_are_found_by_polling() {
+        let rig = Rig::new();
+        let files = certificates::Files::new();
+        let mut args = files.edge_args().to_vec();
+        args.extend(["--poll-seconds", "1"]);
+        let mut edge = Edge::start(&rig.models, &args);
+        files.forget_devices();
+        edge.said("certificates are read again");
+        let mut command = device(&rig.model, &edge.address);
+        command.args(files.device_args());
+        command.args(["--fallback", "none", "--connect-ms", "2000"]);
+        let said = failure_of(command.arg(&rig.pictures));
+        assert!(said.contains("not connected"), "{said}");
+        edge.drain();
+    }
+
+    #[test]
+    fn a_late_answer_of_the_device_is_an_answer_and_marked() {
+        let rig = Rig::new();
+        let edge = Edge::start(&rig.models, &[]);
+        let mut command = device(&rig.model, &edge.address);
+        command
+            .args(["--json", "--deadline-ms", "1"])
+            .arg(&rig.pictures);
+        let lines = lines_of(&mut command);
+        assert_eq!(answers(&lines), by("device", &rig.unsplit()));
+        for line in &lines {
+            assert_eq!(line["late"], true, "{line}");
+            assert!(line["us"]["local"].is_u64(), "{line}");
+        }
+        let mut command = device(&rig.model, &edge.address);
+        command.args(["--deadline-ms", "1"]).arg(&rig.files[0]);
+        let printed = processes::printed(&mut command);
+        assert!(printed.contains("  late  "), "{printed}");
+        edge.drain();
+    }
+
+    #[test]
+    fn what_holds_no_picture_costs_none_of_the_others() {
+        let rig = Rig::new();
+        let empty = rig.models.with_file_name("empty");
+        fs::create_dir(&empty).unwrap();
+        let mut command = processes::device_alone(&rig.model);
+        command.args(["--json", "--policy", "device-only"]);
+        command.arg(&rig.files[0]).arg(&empty).arg(&rig.files[1]);
+        let output = processes::output(&mut command);
+        assert_eq!(output.status.code(), Some(1));
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<Value> = printed
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1]["by"].is_null() && lines[1]["why"].is_string());
+        assert_eq!(lines[2]["by"], "device");
+        let mut command = processes::device_alone(&rig.model);
+        let mut watched = command
+            .args(["--json", "--policy", "device-only", "-"])
+            .piped();
+        assert!(watched.ask_bytes(b"no\xffpath.png")["by"].is_null());
+        assert_eq!(watched.ask(&rig.files[0])["by"], "device");
+        let (code, said) = watched.end_by("-TERM");
+        assert_eq!(code, Some(143));
+        assert!(
+            said.contains("1 pictures were answered, 1 were not"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn results_that_cannot_be_written_end_the_device() {
+        let rig = Rig::new();
+        let mut command = processes::device_alone(&rig.model);
+        command.args(["--policy", "device-only"]).arg(&rig.pictures);
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut child = command
+            .stdout(full.unwrap())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let code = eventually(|| child.try_wait().unwrap());
+        assert_eq!(code.code(), Some(1));
+    }
+
+    #[test]
+    fn a_menu_file_says_which_rungs_there_are() {
+        let rig = Rig::new();
+        let edge = Edge::start(&rig.models, &[]);
+        let menu = rig.models.with_file_name("menu.json");
+        let entry = r#"{"name": "fine", "kind": "split", "split": 0, "rung": 1, "bytes_mean": 300.0,
+            "bytes_p95": 400.0, "accuracy": 60.0, "head_us": 1000, "tail_us": 1000, "tail_each_us": 100}"#;
+        let text =
+            format!(r#"{{"schema": "split-menu/1", "splits": ["{SPLIT}"], "entries": [{entry}]}}"#);
+        fs::write(&menu, text).unwrap();
+        let mut command = device(&rig.model, &edge.address);
+        command.args(["--json", "--policy", "throughput", "--menu"]);
+        let lines = lines_of(command.arg(&menu).arg(&rig.pictures));
+        assert!(lines.iter().all(|line| line["rung"] == "fine"), "{lines:?}");
+        edge.drain();
+    }
+
+    #[test]
+    fn settings_are_refused_before_a_model_is_loaded() {
+        let rig = Rig::new();
+        let check = |args: &[&str], expected: &str| {
+            let mut command = processes::device_alone(&rig.models.join("none"));
+            command.args(args).arg(&rig.pictures);
+            let said = failure_of(&mut command);
+            assert!(said.contains(expected), "{args:?}: {said}");
+        };
+        check(&["--edge", "http://edge:1"], "HOST:PORT");
+        check(&["--edge", "edge"], "HOST:PORT");
+        check(&["--edge", "edge:1,"], "HOST:PORT");
+        check(&["--policy", "x"], "policy \"x\" is unknown");
+        check(&["--policy", "own", "--menu", "/none"], "/none");
+        check(
+            &["--deadline-ms", "5", "--fallback-ms", "5"],
+            "fallback-ms = 5",
+        );
+        check(
+            &[
+                "--edge",
+                "a:1",
+                "--policy",
+                "device-only",
+                "--fallback",
+                "none",
+            ],
+            "device-only",
+        );
+        for flag in ["--batch-max", "--waiting-max", "--connections-max"] {
+            let mut command = processes::edge();
+            command.args([flag, "0"]).arg("--models").arg(&rig.models);
+            let said = failure_of(&mut command);
+            assert!(said.contains(&format!("{} = 0", &flag[2..])), "{said}");
+        }
     }
 }
