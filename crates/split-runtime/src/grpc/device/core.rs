@@ -344,11 +344,11 @@ impl Core {
         if links.iter().any(is_open) {
             return "the edge failed too often just before".to_owned();
         }
-        let whys = links.iter().filter_map(|link| match link {
+        let mut whys = links.iter().filter_map(|link| match link {
             LinkState::Down(why) if !why.is_empty() => Some(why),
             _ => None,
         });
-        whys.last().cloned().unwrap_or_default()
+        whys.next_back().cloned().unwrap_or_default()
     }
 
     pub(crate) fn set_link(&self, link: usize, state: LinkState) {
