@@ -20,6 +20,9 @@ mod programs {
     use bank::{PICTURES, Rig, SPLIT};
     use processes::{Edge, Piped as _, device, eventually, failure_of, lines_of};
     use serde_json::Value;
+    use split_runtime::{
+        BatchKey, Contract, EdgeConfig, HubConfig, JobError, SchedulerConfig, grpc,
+    };
 
     /// For devices that no edge takes: the wait for one is in vain.
     const SOON: [&str; 2] = ["--connect-ms", "2000"];
@@ -364,28 +367,29 @@ mod programs {
     #[test]
     fn a_model_too_many_and_a_twin_are_named_and_the_edge_serves_on() {
         let rig = Rig::new();
-        let mut edge = Edge::start(&rig.models, &[]);
+        let mut edge = Edge::start(&rig.models, &["--poll-seconds", "1"]);
         // Before `pets` in order: what is served already stays.
         let twin = rig.models.join("copy");
         fs::create_dir(&twin).unwrap();
         for name in ["bank.safetensors", "model.toml"] {
             fs::copy(rig.model.join(name), twin.join(name)).unwrap();
         }
-        edge.hang_up();
         let said = refused(&mut edge, "copy");
         assert!(said.contains("the same as model pets"), "{said}");
-        edge.said("nothing to swap, 1 models");
         fs::remove_dir_all(&twin).unwrap();
         for index in 0..16_u8 {
             rig.add_model(&format!("more{index:02}"), 3.0 + f32::from(index) / 8.0);
         }
-        edge.hang_up();
         let said = edge.said("at most 16 models");
         assert!(said.contains("model more15: "), "{said}");
-        edge.said("swapped in, 16 models");
         let mut command = device(&rig.model, &edge.address);
         let lines = lines_of(command.args(["--json"]).arg(&rig.pictures));
         assert_eq!(answers(&lines), by("edge", &rig.predictions(0)));
+        // It takes the place of one that goes.
+        fs::remove_dir_all(rig.models.join("more03")).unwrap();
+        let mut command = device(&rig.models.join("more15"), &edge.address);
+        let lines = lines_of(command.args(["--json"]).arg(&rig.pictures));
+        assert_eq!(lines[0]["by"], "edge", "{lines:?}");
         edge.drain();
     }
 
@@ -461,6 +465,44 @@ mod programs {
         let printed = processes::printed(&mut command);
         assert!(printed.contains("  late  "), "{printed}");
         edge.drain();
+    }
+
+    /// An edge with that model whose tail gives these answers, one after the other.
+    fn foreign_edge(
+        contract: Contract,
+        mut answers: Vec<Result<Vec<u8>, JobError>>,
+    ) -> (tokio::runtime::Runtime, grpc::Edge) {
+        let key = BatchKey {
+            backbone: contract.backbone,
+            split: 0,
+            shape: [1, 1, 1],
+        };
+        let hub = HubConfig {
+            connection: EdgeConfig::new(vec![contract]),
+            scheduler: SchedulerConfig::new(50, 10),
+            keys: vec![key.into()],
+            connections_max: 4,
+        };
+        let tail = move |bodies: Vec<Vec<u8>>| answers.drain(..bodies.len()).collect();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let model = grpc::model_fn(tail);
+        let edge = runtime.block_on(grpc::Edge::start(grpc::EdgeOptions::new(hub), model));
+        (runtime, edge.unwrap())
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_and_a_refusal_are_said_and_made_up_for() {
+        let rig = Rig::new();
+        let refusal = || Err(JobError::BadFrame("not of ours".to_owned()));
+        let given = vec![Ok(vec![9, 0]), refusal()];
+        let (_runtime, edge) = foreign_edge(rig.contract(), given);
+        let mut command = device(&rig.model, &edge.address().to_string());
+        command.args(["--json"]).args(&rig.files[..2]);
+        let lines = lines_of(&mut command);
+        assert_eq!(answers(&lines), by("device", &rig.unsplit()[..2]));
+        for (line, why) in lines.iter().zip(["answer of format 9", "not of ours"]) {
+            assert!(line["why"].as_str().unwrap().contains(why), "{line}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use burn::tensor::Device;
 use split_backbone::embedded::{self, EmbeddedSplit};
 use split_backbone::{Opened, Pictures, Preprocess, ResNetConfig, Tail, top1};
 use split_bottleneck::{ActivationCache, Bank, Head, Klt, Measured, Pictures as Training, Rung};
+use split_runtime::Contract;
+use split_runtime::stage::contract_of;
 use tempfile::TempDir;
 
 pub(super) const SPLIT: &str = "layer2";
@@ -63,6 +65,11 @@ impl Rig {
             opened,
             set,
         }
+    }
+
+    /// What both ends of the model agree on.
+    pub(super) fn contract(&self) -> Contract {
+        contract_of(&self.bank).unwrap()
     }
 
     /// Frames of the pictures as the bank makes them.

@@ -291,8 +291,9 @@ impl Session {
                 outcome.parts.network_us = Some(seen.network_us());
                 outcome.parts.queue_us = Some(seen.queue_us);
                 outcome.parts.edge_us = Some(seen.compute_us);
-                Ranking::parse(&answer.body)
-                    .map_err(|error| NoAnswer::new(format!("the edge gave {error}")))
+                Ranking::parse(&answer.body).map_err(|error| {
+                    NoAnswer::new(format!("the edge's answer can't be read: {error}"))
+                })
             }
             Ok(Reply::Device { why, .. }) => Err(NoAnswer::new(why)),
             Err(error) => Err(NoAnswer::new(error)),

@@ -52,6 +52,8 @@ pub(crate) struct Repository {
     models: BTreeMap<String, Served>,
     /// Files of models that couldn't be loaded, so that polling doesn't try them again.
     broken: BTreeMap<String, Stamp>,
+    /// Those of them that are sound: they are tried again when another model goes.
+    left_out: BTreeSet<String>,
     next_split: u16,
 }
 
@@ -73,6 +75,7 @@ impl Repository {
             ranked,
             models: BTreeMap::new(),
             broken: BTreeMap::new(),
+            left_out: BTreeSet::new(),
             next_split: 0,
         }
     }
@@ -88,9 +91,12 @@ impl Repository {
     /// Where the folder can't be listed, or nothing at all would be served.
     pub(crate) fn look(&mut self, again: bool) -> Result<Look> {
         let mut found = Found::default();
-        for name in self.names()? {
+        let names = self.names()?;
+        let room = self.models.keys().any(|name| !names.contains(name));
+        for name in names {
             let old = self.models.get(&name).cloned();
-            match self.look_at(&name, old.as_ref(), again) {
+            let left_out = self.left_out.contains(&name);
+            match self.look_at(&name, old.as_ref(), again || (room && left_out)) {
                 Ok(served) => {
                     found.models.insert(name, served);
                 }
@@ -99,6 +105,8 @@ impl Repository {
                     if let Some(error) = trouble.news {
                         let problem = problem(&name, &out::said(&error), old.is_some());
                         found.problems.push(problem);
+                    } else if left_out {
+                        found.left_out.insert(name.clone());
                     }
                     found.models.extend(old.map(|old| (name, old)));
                 }
@@ -122,6 +130,7 @@ impl Repository {
                 .retain(|name, _| !found.left_out.contains(name));
         }
         self.broken = found.broken;
+        self.left_out = found.left_out;
         self.models = models;
         Ok(Look {
             changed,
