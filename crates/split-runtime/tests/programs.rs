@@ -254,7 +254,11 @@ mod programs {
                 .arg(&rig.pictures);
             assert_eq!(lines_of(&mut command).len(), PICTURES, "{policy}");
         }
-        // It begins with the shortest rung and, with time to spare, goes on with the best one. The
+        let mut command = device(&rig.model, &edge.address);
+        command.args(["--json", "--policy", "own", "--fallback", "none"]);
+        let lines = lines_of(command.arg(&rig.pictures));
+        assert!(lines.iter().all(|line| line["by"] == "edge"), "{lines:?}");
+        // `throughput` begins with the shortest rung and, with time to spare, goes on with the best one. The
         // device alone is as accurate and comes later in the menu, so it isn't allowed here.
         let mut command = device(&rig.model, &edge.address);
         command.args(["--json", "--policy", "throughput", "--fallback", "none"]);

@@ -345,3 +345,21 @@ fn list(problems: &[String]) -> String {
         some => format!(": {}", some.join("; ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_loading_is_an_error_that_says_what_panicked() {
+        let check = |attempt: fn() -> Result<()>, expected: &str| {
+            let error = guarded("loading it", attempt).expect_err("it panics");
+            assert_eq!(error.to_string(), expected);
+        };
+        check(|| panic!("a text"), "loading it panicked: a text");
+        check(
+            || panic!("a number, {}", 7),
+            "loading it panicked: a number, 7",
+        );
+    }
+}
