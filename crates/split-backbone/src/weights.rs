@@ -163,14 +163,7 @@ pub fn file_sha256(path: &Path) -> Result<String, WeightsError> {
         path: path.to_owned(),
         source,
     };
-    let mut file = File::open(path).map_err(io)?;
-    let bytes = file.metadata().map_err(io)?.len();
-    if bytes > MAX_WEIGHTS_BYTES {
-        return Err(WeightsError::TooLarge {
-            path: path.to_owned(),
-            bytes,
-        });
-    }
+    let mut file = open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -180,6 +173,22 @@ pub fn file_sha256(path: &Path) -> Result<String, WeightsError> {
         }
         hasher.update(&buffer[..read]);
     }
+}
+
+fn open(path: &Path) -> Result<File, WeightsError> {
+    let io = |source| WeightsError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(io)?;
+    let bytes = file.metadata().map_err(io)?.len();
+    if bytes > MAX_WEIGHTS_BYTES {
+        return Err(WeightsError::TooLarge {
+            path: path.to_owned(),
+            bytes,
+        });
+    }
+    Ok(file)
 }
 
 /// Bytes as lower-case hex.
@@ -197,8 +206,7 @@ pub(crate) fn load_into<M: Module>(
     names: &[Rule],
     dialects: &[Rule],
 ) -> Result<WeightsReport, WeightsError> {
-    let sha256 = file_sha256(path)?;
-    let mut found = read(path, dialects)?;
+    let (sha256, mut found) = read(path, dialects)?;
     let wanted = wanted(module, names);
 
     let mut missing = Vec::new();
@@ -229,6 +237,10 @@ pub(crate) fn load_into<M: Module>(
     for (name, tensor) in &wanted {
         let stored = found.remove(name).expect("presence was checked above");
         tensors.push(single_precision(path, name, stored, tensor.name.clone())?);
+    }
+    // PyTorch's format is read from the file piece by piece: what was hashed must be what was read.
+    if !is_safetensors(path)? && file_sha256(path)? != sha256 {
+        return Err(unreadable(path, "it changed while it was read"));
     }
     let applied = tensors.len();
     let result = module.apply(tensors, None, Some(Box::new(PyTorchToBurnAdapter)), false);
@@ -282,25 +294,43 @@ fn wanted<M: Module>(module: &M, names: &[Rule]) -> BTreeMap<String, StoredTenso
         .collect()
 }
 
-/// All tensors of a file, by torchvision's names.
-fn read(path: &Path, dialects: &[Rule]) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
-    let tensors = if is_safetensors(path)? {
-        SafetensorsStore::from_file(path)
-            .get_all_tensors()
-            .map_err(|error| unreadable(path, &error.to_string()))?
-            .clone()
+/// The digest of a file and all its tensors, by torchvision's names.
+fn read(
+    path: &Path,
+    dialects: &[Rule],
+) -> Result<(String, BTreeMap<String, StoredTensor>), WeightsError> {
+    let (sha256, tensors) = if is_safetensors(path)? {
+        read_safetensors(path)?
     } else {
-        read_pytorch(path)?
+        (file_sha256(path)?, read_pytorch(path)?)
     };
-    Ok(tensors
+    let tensors = tensors
         .into_iter()
         .map(|(name, tensor)| (rename(&name, dialects), tensor))
-        .collect())
+        .collect();
+    Ok((sha256, tensors))
+}
+
+/// Reads the bytes once, hashes and takes these. A mapped file that is copied over ends the process,
+/// or gives weights of another digest.
+fn read_safetensors(path: &Path) -> Result<(String, BTreeMap<String, StoredTensor>), WeightsError> {
+    let mut bytes = Vec::new();
+    let read = open(path)?.take(MAX_WEIGHTS_BYTES).read_to_end(&mut bytes);
+    read.map_err(|source| WeightsError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let sha256 = hex(&Sha256::digest(&bytes));
+    let tensors = SafetensorsStore::from_bytes(Some(bytes))
+        .get_all_tensors()
+        .map_err(|error| unreadable(path, &error.to_string()))?
+        .clone();
+    Ok((sha256, tensors))
 }
 
 /// Whether a file holds running statistics of batch norms, that is, norms not yet folded.
 pub(crate) fn has_norms(path: &Path) -> Result<bool, WeightsError> {
-    let tensors = read(path, &[])?;
+    let (_, tensors) = read(path, &[])?;
     Ok(tensors.keys().any(|name| name.ends_with("running_var")))
 }
 

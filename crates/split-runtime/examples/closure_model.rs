@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let hub = HubConfig {
         connection: EdgeConfig::new(vec![contract.clone()]),
         scheduler: SchedulerConfig::new(50, 10),
-        keys: vec![key],
+        keys: vec![key.into()],
         connections_max: 4,
     };
     let edge = Edge::start(EdgeOptions::new(hub), model_fn(tail)).await?;

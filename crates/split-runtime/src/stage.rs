@@ -80,8 +80,9 @@ impl<H: Head> DeviceStage<H> {
     /// [`CodingError`] where the activation has another shape than the unit or can't be coded.
     ///
     /// # Panics
-    /// If the bank has no such rung; the contract says how many there are.
+    /// If the bank has no such rung; the contract says how many there are. If it is not one picture.
     pub fn frame(&self, rung: u16, activation: Tensor<4>) -> Result<Vec<u8>, CodingError> {
+        assert_eq!(activation.dims()[0], 1, "a frame is of one picture");
         let frames = self.codecs[usize::from(rung)].encode(activation)?;
         Ok(frames.into_iter().next().unwrap_or_default())
     }

@@ -14,7 +14,7 @@ fn hub() -> EdgeHub {
     let config = HubConfig {
         connection: EdgeConfig::new(vec![contract("layer1")]),
         scheduler: SchedulerConfig::new(1_000, 100),
-        keys: vec![key],
+        keys: vec![key.into()],
         connections_max: 4,
     };
     EdgeHub::new(config, Time::ZERO).expect("a valid config")
@@ -110,4 +110,32 @@ fn a_drain_waits_for_calls_that_run() {
     assert_eq!(refused.status, Status::Draining);
     hub.batch_done(Time::from_us(5), &batch, 5, vec![Ok(Vec::new())]);
     assert!(hub.is_drained());
+}
+
+#[test]
+fn a_light_model_that_is_swapped_in_beside_a_heavy_one_is_served() {
+    let mut hub = hub();
+    let served = |split: u16, fixed_us: u32| ServedKey {
+        key: BatchKey {
+            backbone: 0xb0b0,
+            split,
+            shape: [4, 8, 8],
+        },
+        cost: Some(CostGuess {
+            fixed_us,
+            each_us: 10,
+        }),
+    };
+    let models = [
+        (contract("layer1"), served(1, 500_000)),
+        (contract("layer2"), served(2, 1_000)),
+    ];
+    hub.set_contracts(Time::ZERO, &models, 0).unwrap();
+    let to = |contract: usize| Call {
+        contract,
+        ..call(None)
+    };
+    let refusal = hub.call(Time::ZERO, to(0)).unwrap_err();
+    assert_eq!(refusal.status, Status::Overloaded);
+    hub.call(Time::ZERO, to(1)).unwrap();
 }

@@ -72,6 +72,17 @@ pub enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
+impl TlsError {
+    /// Which text it is about.
+    #[must_use]
+    pub const fn about(&self) -> TlsSource {
+        match self {
+            Self::Pem { what, .. } | Self::Empty { what } | Self::Refused { what, .. } => *what,
+            Self::Verifier(_) => TlsSource::Roots,
+        }
+    }
+}
+
 impl EdgePem {
     /// TLS 1.3 with `h2`, without early data, since that could be replayed.
     ///

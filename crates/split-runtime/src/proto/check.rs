@@ -107,6 +107,13 @@ pub(crate) fn check_body(
     Ok(())
 }
 
+/// The bank that a frame names, if it is a frame.
+#[cfg(feature = "grpc")]
+pub(crate) fn bank_of(body: &[u8]) -> Option<u32> {
+    let (frame, _) = Frame::parse(body).ok()?;
+    Some(frame.header().bank)
+}
+
 /// The rung that a frame names.
 pub(crate) fn rung_of(body: &[u8]) -> Result<u16, (Status, String)> {
     let (frame, _) = Frame::parse(body)

@@ -13,6 +13,8 @@ mod replay;
 mod wire;
 
 pub use check::FrameError;
+#[cfg(feature = "grpc")]
+pub(crate) use check::bank_of;
 pub(crate) use check::{check_body, check_bounds, rung_of};
 pub use contract::Contract;
 pub use device::{DeviceConfig, DeviceConnection};

@@ -47,9 +47,9 @@ pub struct SchedulerConfig {
     pub standing_target_us: u64,
     /// How long it has to stay above it.
     pub standing_interval_us: u64,
-    /// First guess of a batch's fixed time.
+    /// First guess of a batch's fixed time, for keys that bring none of their own.
     pub fixed_us: u32,
-    /// First guess of a batch's time for each member.
+    /// First guess of a batch's time for each member, for keys that bring none of their own.
     pub each_us: u32,
     /// Limits of each client.
     pub client: ClientLimits,

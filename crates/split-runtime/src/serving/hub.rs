@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::config::SchedulerConfig;
-use super::job::{Batch, BatchKey, Job, JobError, JobId, SchedulerCounts};
+use super::job::{Batch, Job, JobError, JobId, SchedulerCounts, ServedKey};
 use super::scheduler::EdgeScheduler;
 use crate::proto::{
     Answer, ConfigError, Contract, EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent,
@@ -18,8 +18,8 @@ pub struct HubConfig {
     pub connection: EdgeConfig,
     /// Settings of the scheduler.
     pub scheduler: SchedulerConfig,
-    /// For each contract of the connections, the key of its batches.
-    pub keys: Vec<BatchKey>,
+    /// For each contract of the connections, the key of its batches and what they cost at first.
+    pub keys: Vec<ServedKey>,
     /// Most connections at a time.
     pub connections_max: usize,
 }
@@ -48,8 +48,10 @@ const CALLS: u64 = u64::MAX;
 /// too late; unless its connection ends first.
 #[derive(Debug)]
 pub struct EdgeHub {
-    config: HubConfig,
-    keys: Arc<[BatchKey]>,
+    /// Of connections that begin.
+    connection: EdgeConfig,
+    connections_max: usize,
+    keys: Arc<[ServedKey]>,
     connections: BTreeMap<u64, Entry>,
     scheduler: EdgeScheduler,
     timers: BTreeSet<(Time, u64)>,
@@ -70,7 +72,7 @@ pub struct EdgeHub {
 struct Entry {
     connection: EdgeConnection,
     /// For each contract that this connection was made with, the key of its batches.
-    keys: Arc<[BatchKey]>,
+    keys: Arc<[ServedKey]>,
     client: u64,
     timer: Option<Time>,
 }
@@ -86,8 +88,10 @@ impl EdgeHub {
         check_range("connections_max", config.connections_max as u64, 1, 1 << 24)?;
         // Finds a bad connection config now and not with the first device.
         EdgeConnection::new(config.connection.clone(), now)?;
+        let mut scheduler = EdgeScheduler::new(config.scheduler, now)?;
+        scheduler.set_keys(config.keys.iter().copied());
         Ok(Self {
-            scheduler: EdgeScheduler::new(config.scheduler.clone(), now)?,
+            scheduler,
             connections: BTreeMap::new(),
             timers: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -98,18 +102,19 @@ impl EdgeHub {
             past: EdgeCounts::default(),
             next_id: 0,
             drain_us: None,
-            keys: config.keys.clone().into(),
-            config,
+            keys: config.keys.into(),
+            connection: config.connection,
+            connections_max: config.connections_max,
         })
     }
 
     /// Begins a connection of `client`; `None` if there are as many as may be or the edge drains.
     pub fn accept(&mut self, now: Time, client: u64) -> Option<u64> {
-        if self.connections.len() >= self.config.connections_max || self.drain_us.is_some() {
+        if self.connections.len() >= self.connections_max || self.drain_us.is_some() {
             return None;
         }
         // The config was checked by `new`.
-        let connection = EdgeConnection::new(self.config.connection.clone(), now).ok()?;
+        let connection = EdgeConnection::new(self.connection.clone(), now).ok()?;
         let id = self.next_id;
         self.next_id += 1;
         let entry = Entry {
@@ -171,7 +176,7 @@ impl EdgeHub {
 
     fn take_call(&mut self, now: Time, call: Call) -> Result<u32, Answer> {
         let refuse = |(status, detail)| Answer::refusal(status, 0, 0, detail);
-        let config = &self.config.connection;
+        let config = &self.connection;
         let Some(contract) = config.contracts.get(call.contract) else {
             let detail = format!("contract {} isn't served", call.contract);
             return Err(refuse((Status::UnknownSplit, detail)));
@@ -191,7 +196,7 @@ impl EdgeHub {
                 seq: id,
             },
             client: call.client,
-            key: self.keys[call.contract],
+            key: self.keys[call.contract].key,
             rung,
             deadline: now.after(budget_us),
             body: call.body,
@@ -312,7 +317,8 @@ impl EdgeHub {
         }
     }
 
-    /// Serves these contracts from here on, each with the key of its batches. What connections have
+    /// Serves these contracts from here on, each with the key of its batches and what they cost at
+    /// first; keys that are served already keep what was learned of them. What connections have
     /// agreed on stays as it was: those whose contracts are all served again go on, the others are
     /// answered and end after `within_us` at the latest.
     ///
@@ -321,14 +327,14 @@ impl EdgeHub {
     pub fn set_contracts(
         &mut self,
         now: Time,
-        served: &[(Contract, BatchKey)],
+        served: &[(Contract, ServedKey)],
         within_us: u64,
     ) -> Result<(), ConfigError> {
-        let (contracts, keys): (Vec<Contract>, Vec<BatchKey>) = served.iter().cloned().unzip();
-        let mut connection = self.config.connection.clone();
+        let (contracts, keys): (Vec<Contract>, Vec<ServedKey>) = served.iter().cloned().unzip();
+        let mut connection = self.connection.clone();
         connection.contracts.clone_from(&contracts);
         EdgeConnection::new(connection.clone(), now)?;
-        self.config.connection = connection;
+        self.connection = connection;
         self.keys = keys.into();
         let ids: Vec<u64> = self.connections.keys().copied().collect();
         for id in ids {
@@ -342,13 +348,14 @@ impl EdgeHub {
                 self.settle(now, id);
             }
         }
+        self.tell_keys();
         Ok(())
     }
 
     /// The contracts that new connections and calls find.
     #[must_use]
     pub fn contracts(&self) -> &[Contract] {
-        &self.config.connection.contracts
+        &self.connection.contracts
     }
 
     /// Whether a drain has nothing left to answer.
@@ -383,6 +390,17 @@ impl EdgeHub {
     #[must_use]
     pub const fn scheduler(&self) -> &EdgeScheduler {
         &self.scheduler
+    }
+
+    /// Tells the scheduler which keys may still come: connections that end keep theirs till then.
+    fn tell_keys(&mut self) {
+        let old = self
+            .connections
+            .values()
+            .flat_map(|entry| entry.keys.iter());
+        // Of one key the newest guess counts, so those served now come last.
+        let keys = old.chain(self.keys.iter()).copied();
+        self.scheduler.set_keys(keys);
     }
 
     fn answer_dropped(&mut self, now: Time) {
@@ -433,7 +451,7 @@ impl EdgeHub {
                             seq,
                         },
                         client: entry.client,
-                        key: entry.keys[contract],
+                        key: entry.keys[contract].key,
                         rung,
                         deadline,
                         body,

@@ -24,6 +24,31 @@ pub struct BatchKey {
     pub shape: [u32; 3],
 }
 
+/// Expected time of a batch: `fixed_us + each_us * size`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CostGuess {
+    /// What a batch takes whatever its size.
+    pub fixed_us: u32,
+    /// What each of its members adds.
+    pub each_us: u32,
+}
+
+/// The key of a model's batches and what they cost at first, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServedKey {
+    /// What its batches share.
+    pub key: BatchKey,
+    /// Measured before the first batch, say by a warm-up; `None` takes what
+    /// [`SchedulerConfig`](crate::SchedulerConfig) guesses for all keys.
+    pub cost: Option<CostGuess>,
+}
+
+impl From<BatchKey> for ServedKey {
+    fn from(key: BatchKey) -> Self {
+        Self { key, cost: None }
+    }
+}
+
 /// A frame to be computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {

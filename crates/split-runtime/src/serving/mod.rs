@@ -15,6 +15,7 @@ pub use config::{DropRule, Order, SchedulerConfig};
 pub use cost::BatchCost;
 pub use hub::{Call, EdgeHub, HubConfig};
 pub use job::{
-    Batch, BatchKey, BatchMember, Dropped, Job, JobError, JobId, Refusal, SchedulerCounts,
+    Batch, BatchKey, BatchMember, CostGuess, Dropped, Job, JobError, JobId, Refusal,
+    SchedulerCounts, ServedKey,
 };
 pub use scheduler::EdgeScheduler;

@@ -3,13 +3,16 @@ use std::collections::{BTreeMap, VecDeque};
 use super::clients::{ClientRefusal, Clients};
 use super::config::{DropRule, Order, SchedulerConfig};
 use super::cost::BatchCost;
-use super::job::{Batch, BatchKey, BatchMember, Dropped, Job, JobId, Refusal, SchedulerCounts};
+use super::job::{
+    Batch, BatchKey, BatchMember, CostGuess, Dropped, Job, JobId, Refusal, SchedulerCounts,
+    ServedKey,
+};
 use super::lane::{Lane, Waiting};
 use super::standing::StandingQueue;
 use crate::proto::{ConfigError, Status};
 use crate::time::Time;
 
-/// Most keys with waiting jobs, and most whose cost is remembered.
+/// Most keys with waiting jobs; with more, costs of those that nobody needs are forgotten.
 pub(crate) const MAX_KEYS: usize = 256;
 
 /// Bounded queue, batcher and admission of an edge, for one worker.
@@ -23,6 +26,8 @@ pub struct EdgeScheduler {
     /// Where each waiting job is.
     places: BTreeMap<JobId, (BatchKey, u64)>,
     costs: BTreeMap<BatchKey, BatchCost>,
+    /// First guesses of the keys that are served.
+    guesses: BTreeMap<BatchKey, CostGuess>,
     clients: Clients,
     standing: StandingQueue,
     dropped: VecDeque<Dropped>,
@@ -47,6 +52,7 @@ impl EdgeScheduler {
             lanes: BTreeMap::new(),
             places: BTreeMap::new(),
             costs: BTreeMap::new(),
+            guesses: BTreeMap::new(),
             clients: Clients::new(config.client),
             standing: StandingQueue::new(
                 config.standing_target_us,
@@ -153,11 +159,18 @@ impl EdgeScheduler {
         for member in &batch.members {
             self.clients.leave(member.job.client);
         }
-        if size > 0 && (self.costs.len() < MAX_KEYS || self.costs.contains_key(&batch.key)) {
-            let prior = BatchCost::new(self.config.fixed_us, self.config.each_us);
-            let cost = self.costs.entry(batch.key).or_insert(prior);
-            cost.learn(size, compute_us);
+        if size > 0 {
+            self.learn(batch.key, size, compute_us);
         }
+    }
+
+    /// These keys are served from here on. What a batch costs is learned for each; that of keys
+    /// which are gone is forgotten once nothing of theirs waits.
+    pub fn set_keys(&mut self, keys: impl IntoIterator<Item = ServedKey>) {
+        let default = self.default_guess();
+        let guess = |served: ServedKey| (served.key, served.cost.unwrap_or(default));
+        self.guesses = keys.into_iter().map(guess).collect();
+        self.forget_costs();
     }
 
     /// Forgets a waiting job for which nobody waits any more; `false` if it doesn't wait here.
@@ -257,7 +270,38 @@ impl EdgeScheduler {
     pub fn cost_us(&self, key: &BatchKey, size: usize) -> u64 {
         match self.costs.get(key) {
             Some(cost) => cost.predict_us(size),
-            None => BatchCost::new(self.config.fixed_us, self.config.each_us).predict_us(size),
+            None => self.first_cost(key).predict_us(size),
+        }
+    }
+
+    fn learn(&mut self, key: BatchKey, size: usize, compute_us: u64) {
+        if self.costs.len() >= MAX_KEYS && !self.costs.contains_key(&key) {
+            self.forget_costs();
+        }
+        let first = self.first_cost(&key);
+        self.costs
+            .entry(key)
+            .or_insert(first)
+            .learn(size, compute_us);
+    }
+
+    /// Keys that are neither served nor waited for: else the newest ones could never be learned.
+    fn forget_costs(&mut self) {
+        let (guesses, lanes) = (&self.guesses, &self.lanes);
+        self.costs
+            .retain(|key, _| guesses.contains_key(key) || lanes.contains_key(key));
+    }
+
+    fn first_cost(&self, key: &BatchKey) -> BatchCost {
+        let guess = self.guesses.get(key).copied();
+        let CostGuess { fixed_us, each_us } = guess.unwrap_or(self.default_guess());
+        BatchCost::new(fixed_us, each_us)
+    }
+
+    const fn default_guess(&self) -> CostGuess {
+        CostGuess {
+            fixed_us: self.config.fixed_us,
+            each_us: self.config.each_us,
         }
     }
 

@@ -232,3 +232,41 @@ proptest! {
         }
     }
 }
+
+fn served(split: u16, each_us: u32) -> ServedKey {
+    ServedKey {
+        key: key(split),
+        cost: Some(CostGuess {
+            fixed_us: 0,
+            each_us,
+        }),
+    }
+}
+
+#[test]
+fn a_light_key_beside_a_heavy_one_is_weighed_by_its_own_cost() {
+    let mut edge = scheduler(|_| ());
+    edge.set_keys([served(0, 400_000), served(1, 1_000)]);
+    assert!(edge.offer(Time::ZERO, job(0, 0, 20_000)).is_err());
+    edge.offer(Time::ZERO, job(1, 1, 20_000)).unwrap();
+    // What is learned of a key outlives a change of the others.
+    let batch = edge.next_batch(Time::ZERO).unwrap();
+    edge.batch_done(&batch, 5_000, 0);
+    let learned = edge.cost_us(&key(1), 1);
+    assert_ne!(learned, 1_000);
+    edge.set_keys([served(1, 1_000), served(2, 2_000)]);
+    assert_eq!(edge.cost_us(&key(1), 1), learned);
+    edge.offer(Time::from_us(5_000), job(2, 2, 20_000)).unwrap();
+}
+
+#[test]
+fn costs_of_keys_that_are_gone_make_room_for_new_ones() {
+    let mut edge = scheduler(|_| ());
+    for split in 0..2 * u16::try_from(MAX_KEYS).unwrap() {
+        edge.offer(Time::ZERO, job(0, split, 900_000)).unwrap();
+        let batch = edge.next_batch(Time::ZERO).unwrap();
+        edge.batch_done(&batch, 70_000, 0);
+        assert!(edge.cost_us(&key(split), 1) > 4_500, "{split}");
+        assert!(edge.costs.len() <= MAX_KEYS);
+    }
+}

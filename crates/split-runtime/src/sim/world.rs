@@ -483,7 +483,7 @@ fn hub_config(config: &WorldConfig) -> HubConfig {
     HubConfig {
         connection,
         scheduler: config.scheduler.clone(),
-        keys: vec![key],
+        keys: vec![key.into()],
         connections_max: 4096,
     }
 }

@@ -6,7 +6,8 @@ use split_runtime::grpc::wire::inference::grpc_inference_service_client::GrpcInf
 use split_runtime::grpc::wire::inference::infer_parameter::ParameterChoice;
 use split_runtime::grpc::wire::inference::model_infer_request::InferInputTensor;
 use split_runtime::grpc::wire::inference::*;
-use split_runtime::grpc::{Edge, model_of};
+use split_runtime::grpc::{Edge, EdgeOptions, model_of};
+use split_tensor::{Frame, FrameHeader};
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
@@ -285,5 +286,44 @@ fn a_client_that_goes_away_takes_its_waiting_frames_along() {
         let cancelled = || metric(&edge, "split_edge_jobs_total{outcome=\"cancelled\"}") == 1;
         assert!(eventually(Duration::from_secs(2), cancelled).await);
         busy.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn without_a_version_the_frame_says_which_of_two_models_is_meant() {
+    run(async {
+        let mut second = contract("layer1");
+        second.bank = BANK + 1;
+        second.unit = 0x33;
+        let edge = start(EdgeOptions::new(hub(&[contract("layer1"), second.clone()]))).await;
+        let mut client = client(&edge).await;
+        let of = |bank: u32| {
+            let header = FrameHeader {
+                rung: 1,
+                bank,
+                shape: None,
+                checksum: true,
+            };
+            Frame::new(header, vec![1, 2]).unwrap().to_bytes()
+        };
+        for bank in [BANK, BANK + 1] {
+            infer(&mut client, bytes_request(&[of(bank)]))
+                .await
+                .unwrap();
+        }
+        let refused = infer(&mut client, bytes_request(&[of(BANK + 2)])).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        let versions = "00000007, 00000008";
+        assert!(refused.message().contains(versions), "{refused:?}");
+        let mut named = bytes_request(&[of(BANK + 1)]);
+        named.model_version = model_of(&second).1;
+        infer(&mut client, named).await.unwrap();
+        let asked = ModelMetadataRequest {
+            name: "layer1".to_owned(),
+            version: String::new(),
+        };
+        let found = client.model_metadata(asked).await.unwrap().into_inner();
+        assert_eq!(found.versions.join(", "), versions);
     });
 }

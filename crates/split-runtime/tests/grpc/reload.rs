@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use split_runtime::BatchKey;
-use split_runtime::grpc::{Device, DeviceError, Reply};
+use split_runtime::grpc::{Device, DeviceError, Edge, EdgeModel, Reply};
+use split_runtime::{BatchKey, Job, JobError, ServedKey};
 
 use crate::rig::*;
 
-fn key(split: u16) -> BatchKey {
-    BatchKey {
+fn key(split: u16) -> ServedKey {
+    let key = BatchKey {
         backbone: 0xb0b0,
         split,
         shape: [4, 8, 8],
-    }
+    };
+    key.into()
 }
 
 #[test]
@@ -42,21 +43,22 @@ fn devices_of_a_contract_that_goes_are_answered_and_then_refused() {
         device.opened(Duration::from_secs(5)).await.unwrap();
         let asked = device.request(request(1));
         let change = async {
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            let taken = || metric(&edge, "split_edge_running") == 1;
+            assert!(eventually(Duration::from_secs(5), taken).await);
             let served = [(contract("layer2"), key(1))];
             edge.set_contracts(&served, Duration::from_secs(2)).unwrap();
         };
         let (reply, ()) = tokio::join!(asked, change);
         assert!(matches!(reply, Ok(Reply::Edge(_))), "{reply:?}");
         let mut refused = String::new();
-        for _ in 0..200 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        for _ in 0..1_000 {
             if let Err(DeviceError::NotConnected { detail }) = device.opened(Duration::ZERO).await {
                 refused = detail;
                 if refused.contains("layer2") {
                     break;
                 }
             }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(refused.contains("the edge serves `layer2`"), "{refused}");
     });
@@ -69,5 +71,47 @@ fn lists_that_cannot_be_served_change_nothing() {
         let device = device(&edge).await;
         assert!(edge.set_contracts(&[], Duration::from_secs(1)).is_err());
         device.request(request(1)).await.unwrap();
+    });
+}
+
+/// Answers with the number of the key that it is given.
+struct Keyed;
+
+impl EdgeModel for Keyed {
+    type Input = ();
+
+    fn decode(&mut self, _: &Job) -> Result<(), JobError> {
+        Ok(())
+    }
+
+    fn run(&mut self, key: &BatchKey, inputs: Vec<()>) -> Vec<Result<Vec<u8>, JobError>> {
+        let answer = key.split.to_le_bytes().to_vec();
+        inputs.iter().map(|()| Ok(answer.clone())).collect()
+    }
+}
+
+async fn answer_of(device: &Device) -> Vec<u8> {
+    match device.request(request(1)).await.unwrap() {
+        Reply::Edge(answer) => answer.body,
+        local => panic!("{local:?}"),
+    }
+}
+
+#[test]
+fn a_device_keeps_its_key_where_contracts_before_its_own_come_and_go() {
+    run(async {
+        let edge = Edge::start(options(), Keyed).await.unwrap();
+        let old = device(&edge).await;
+        assert_eq!(answer_of(&old).await, [0, 0]);
+        // Its contract has another place from here on, and the first place another key.
+        let served = [(contract("layer0"), key(5)), (contract("layer1"), key(0))];
+        edge.set_contracts(&served, Duration::from_secs(1)).unwrap();
+        let new = Device::start(device_options(&edge, &[contract("layer0")])).unwrap();
+        new.opened(Duration::from_secs(5)).await.unwrap();
+        let same = device(&edge).await;
+        for (device, expected) in [(&old, [0, 0]), (&new, [5, 0]), (&same, [0, 0])] {
+            assert_eq!(answer_of(device).await, expected);
+        }
+        assert_eq!(old.counts().retries, 0);
     });
 }

@@ -48,7 +48,7 @@ pub(crate) fn hub(contracts: &[Contract]) -> HubConfig {
     HubConfig {
         connection: EdgeConfig::new(contracts.to_vec()),
         scheduler: SchedulerConfig::new(50, 10),
-        keys: keys.collect(),
+        keys: keys.map(Into::into).collect(),
         connections_max: 64,
     }
 }

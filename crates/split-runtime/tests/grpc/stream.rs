@@ -193,7 +193,11 @@ fn the_device_answers_itself_where_the_edge_would_be_too_late() {
         let mut short = request(1);
         short.budget_us = 150_000;
         let reply = device.request_or(short, Box::new(|| Some(vec![9]))).await;
-        assert_eq!(reply.unwrap(), Reply::Device(vec![9]));
+        let computing = Reply::Device {
+            body: vec![9],
+            why: DeviceError::Expired,
+        };
+        assert_eq!(reply.unwrap(), computing);
         assert_eq!(device.counts().fallback, 1);
         // Without a connection it doesn't wait for one.
         drop(edge);
@@ -202,7 +206,38 @@ fn the_device_answers_itself_where_the_edge_would_be_too_late() {
         let reply = device
             .request_or(request(1), Box::new(|| Some(vec![8])))
             .await;
-        assert_eq!(reply.unwrap(), Reply::Device(vec![8]));
+        let Ok(Reply::Device { body, why }) = reply else {
+            panic!("{reply:?}");
+        };
+        assert_eq!(body, [8]);
+        assert!(
+            matches!(why, DeviceError::NotConnected { .. } | DeviceError::Lost),
+            "{why:?}"
+        );
+    });
+}
+
+#[test]
+fn a_local_answer_says_what_the_edge_refused() {
+    run(async {
+        let edge = start(options()).await;
+        let mut settings = device_options(&edge, &[contract("layer1")]);
+        settings.dispatcher.fallback_us = Some(40_000);
+        let device = Device::start(settings).unwrap();
+        device.opened(Duration::from_secs(5)).await.unwrap();
+        let mut strange = request(1);
+        // The header names another rung than the request.
+        strange.body = frame(2);
+        let reply = device.request_or(strange, Box::new(|| Some(vec![7]))).await;
+        let Ok(Reply::Device { body, why }) = reply else {
+            panic!("{reply:?}");
+        };
+        assert_eq!(body, [7]);
+        let DeviceError::Refused { status, detail } = why else {
+            panic!("{why:?}");
+        };
+        assert_eq!(status, Status::BadFrame);
+        assert!(detail.contains("rung"), "{detail}");
     });
 }
 

@@ -7,6 +7,8 @@ use burn::tensor::Device;
 use split_backbone::embedded::{self, EmbeddedSplit};
 use split_backbone::{Opened, Pictures, Preprocess, ResNetConfig, Tail, top1};
 use split_bottleneck::{ActivationCache, Bank, Head, Klt, Measured, Pictures as Training, Rung};
+use split_runtime::Contract;
+use split_runtime::stage::contract_of;
 use tempfile::TempDir;
 
 pub(super) const SPLIT: &str = "layer2";
@@ -65,6 +67,11 @@ impl Rig {
         }
     }
 
+    /// What both ends of the model agree on.
+    pub(super) fn contract(&self) -> Contract {
+        contract_of(&self.bank).unwrap()
+    }
+
     /// Frames of the pictures as the bank makes them.
     pub(super) fn frames(&self, rung: usize) -> Vec<Vec<u8>> {
         let compute = Device::flex();
@@ -120,6 +127,16 @@ impl Rig {
         folder
     }
 
+    /// A model of the repository that differs from all others by its step, `coarse` of them.
+    pub(super) fn add_model(&self, name: &str, coarse: f32) -> PathBuf {
+        let aside = self.folder.path().join("aside");
+        let bank = bank(&self.opened, &["only"], &[coarse]);
+        write_model(&aside, &bank, "");
+        let folder = self.models.join(name);
+        fs::rename(aside, &folder).unwrap();
+        folder
+    }
+
     /// A second model of the repository, whose backbone has a file of weights.
     pub(super) fn weights_model(&self) -> PathBuf {
         let compute = Device::flex();
@@ -172,11 +189,13 @@ fn bank(opened: &Opened, names: &[&str], steps: &[f32]) -> Bank {
         Rung::fitted(name, "klt", &config, &weights, training).unwrap()
     });
     let mut bank = Bank::new(opened.note.clone(), rungs.collect()).unwrap();
+    // Coarse first: each rung is longer than the one before, and better.
     for rung in 0..names.len() {
+        let bytes = [100.0, 300.0][rung];
         let measured = Measured {
-            bytes: 200.0,
-            bytes_payload: 190.0,
-            top1: 50.0,
+            bytes,
+            bytes_payload: bytes - 10.0,
+            top1: [40.0, 60.0][rung],
             pictures: PICTURES,
         };
         bank.set_measured(rung, measured).unwrap();

@@ -12,6 +12,8 @@ const EDGE_NAME: &str = "edge.test";
 pub(super) struct Files {
     /// Paths of them, as texts.
     root: String,
+    /// The same root, as the edge trusts devices.
+    device_root: String,
     edge: [String; 2],
     device: [String; 2],
     _folder: TempDir,
@@ -39,10 +41,18 @@ impl Files {
         };
         Self {
             root: write("root.pem", &authority.pem()),
+            device_root: write("devices.pem", &authority.pem()),
             edge: identity(EDGE_NAME),
             device: identity("device.test"),
             _folder: folder,
         }
+    }
+
+    /// Takes the device's root away from those whom the edge trusts, as a renewal would.
+    pub(super) fn forget_devices(&self) {
+        let other = Self::new();
+        let root = fs::read(&other.root).unwrap();
+        fs::write(&self.device_root, root).unwrap();
     }
 
     pub(super) fn edge_args(&self) -> [&str; 6] {
@@ -53,7 +63,7 @@ impl Files {
             "--tls-key",
             key,
             "--tls-device-roots",
-            &self.root,
+            &self.device_root,
         ]
     }
 

@@ -1,9 +1,9 @@
 //! Both programs as processes that end with the test, whatever it does.
 
-use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,81 @@ use serde_json::Value;
 const WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) fn edge() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_split-edge"))
+    program(env!("CARGO_BIN_EXE_split-edge"))
 }
 
 pub(super) fn device(model: &Path, address: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_split-device"));
-    command.arg("--model").arg(model).args(["--edge", address]);
-    // A busy machine must not look like a slow edge.
-    command.env("SPLIT_DEVICE_DEADLINE_MS", "10000");
+    let mut command = device_alone(model);
+    command.args(["--edge", address]);
     command
+}
+
+/// A device that no edge was named.
+pub(super) fn device_alone(model: &Path) -> Command {
+    let mut command = program(env!("CARGO_BIN_EXE_split-device"));
+    command.arg("--model").arg(model);
+    // A busy machine must not look like a slow edge, or like none.
+    command.env("SPLIT_DEVICE_DEADLINE_MS", "10000");
+    command.env("SPLIT_DEVICE_CONNECT_MS", "10000");
+    command
+}
+
+/// Without the settings of whoever runs the tests.
+fn program(path: &str) -> Command {
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("SPLIT_EDGE_") || text.starts_with("SPLIT_DEVICE_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// What a command printed, said and ended with; one that doesn't end is killed and fails the test.
+pub(super) fn output(command: &mut Command) -> Output {
+    let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = pipes.stderr(Stdio::piped()).spawn().unwrap();
+    let out = bytes_of(child.stdout.take().unwrap());
+    let err = bytes_of(child.stderr.take().unwrap());
+    let status = ended(&mut child, WITHIN);
+    let read = |bytes: &Receiver<Vec<u8>>| bytes.recv_timeout(WITHIN).unwrap();
+    Output {
+        status,
+        stdout: read(&out),
+        stderr: read(&err),
+    }
+}
+
+/// Waits for the end of a process, for a bounded time.
+fn ended(child: &mut Child, within: Duration) -> ExitStatus {
+    let start = now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if start.elapsed() > within {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("a process didn't end within {within:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn bytes_of(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        let _ = sender.send(bytes);
+    });
+    receiver
 }
 
 /// What a command printed, which has to go well.
 pub(super) fn printed(command: &mut Command) -> String {
-    let output = command.output().unwrap();
+    let output = output(command);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
     String::from_utf8(output.stdout).unwrap()
@@ -43,7 +104,7 @@ pub(super) fn lines_of(command: &mut Command) -> Vec<Value> {
 
 /// What a failing command says.
 pub(super) fn failure_of(command: &mut Command) -> String {
-    let output = command.output().unwrap();
+    let output = output(command);
     assert!(!output.status.success(), "{command:?} went well");
     String::from_utf8(output.stderr).unwrap()
 }
@@ -83,15 +144,16 @@ impl Edge {
         let pipes = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = pipes.spawn().unwrap();
         let log = collected(child.stderr.take().unwrap());
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut named = |what: &str| named(&mut lines, what, &log);
-        let (address, admin) = (named("listening on "), named("admin on "));
-        Self {
+        let lines = collected(child.stdout.take().unwrap());
+        let mut edge = Self {
             child,
-            address,
-            admin,
+            address: String::new(),
+            admin: String::new(),
             log,
-        }
+        };
+        edge.address = named(&lines, "listening on ", &edge.log);
+        edge.admin = named(&lines, "admin on ", &edge.log);
+        edge
     }
 
     /// The whole answer of the admin port.
@@ -129,15 +191,8 @@ impl Edge {
 
     pub(super) fn drain_within(mut self, within: Duration) {
         self.signal("-TERM");
-        let start = now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                assert!(status.success(), "{status}");
-                return;
-            }
-            assert!(start.elapsed() < within, "the drain didn't end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let status = ended(&mut self.child, within);
+        assert!(status.success(), "{status}");
     }
 
     pub(super) fn kill(mut self) {
@@ -150,10 +205,8 @@ impl Edge {
         self.signal(if stalls { "-STOP" } else { "-CONT" });
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args([signal, &pid]).status();
-        assert!(sent.unwrap().success());
+    pub(super) fn signal(&self, signal: &str) {
+        send(&self.child, signal);
     }
 }
 
@@ -164,10 +217,16 @@ impl Drop for Edge {
     }
 }
 
-fn named(lines: &mut Lines<BufReader<ChildStdout>>, what: &str, log: &Receiver<String>) -> String {
-    let line = lines.next().and_then(Result::ok).unwrap_or_else(|| {
-        let said: Vec<String> = log.iter().collect();
-        panic!("the edge ended: {}", said.join("\n"))
+fn send(child: &Child, signal: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args([signal, &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
+fn named(lines: &Receiver<String>, what: &str, log: &Receiver<String>) -> String {
+    let line = lines.recv_timeout(WITHIN).unwrap_or_else(|_| {
+        let said: Vec<String> = log.try_iter().collect();
+        panic!("the edge printed nothing: {}", said.join("\n"))
     });
     let value = line.strip_prefix(what);
     value
@@ -175,11 +234,11 @@ fn named(lines: &mut Lines<BufReader<ChildStdout>>, what: &str, log: &Receiver<S
         .to_owned()
 }
 
-/// Lines of a log as they come, so that its pipe never fills.
-fn collected(log: ChildStderr) -> Receiver<String> {
+/// Lines of a pipe as they come, so that it never fills.
+fn collected(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        for line in BufReader::new(log).lines().map_while(Result::ok) {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             if sender.send(line).is_err() {
                 break;
             }
@@ -192,7 +251,8 @@ fn collected(log: ChildStderr) -> Receiver<String> {
 pub(super) struct Watched {
     child: Child,
     paths: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<String>,
+    log: Receiver<String>,
 }
 
 pub(super) trait Piped {
@@ -202,10 +262,11 @@ pub(super) trait Piped {
 impl Piped for Command {
     fn piped(&mut self) -> Watched {
         let pipes = self.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = pipes.stderr(Stdio::null()).spawn().unwrap();
+        let mut child = pipes.stderr(Stdio::piped()).spawn().unwrap();
         Watched {
             paths: child.stdin.take().unwrap(),
-            lines: BufReader::new(child.stdout.take().unwrap()).lines(),
+            lines: collected(child.stdout.take().unwrap()),
+            log: collected(child.stderr.take().unwrap()),
             child,
         }
     }
@@ -213,9 +274,26 @@ impl Piped for Command {
 
 impl Watched {
     pub(super) fn ask(&mut self, picture: &Path) -> Value {
-        writeln!(self.paths, "{}", picture.display()).unwrap();
-        let line = self.lines.next().unwrap().unwrap();
+        self.ask_bytes(picture.as_os_str().as_encoded_bytes())
+    }
+
+    pub(super) fn ask_bytes(&mut self, line: &[u8]) -> Value {
+        self.paths.write_all(line).unwrap();
+        self.paths.write_all(b"\n").unwrap();
+        let line = self.lines.recv_timeout(WITHIN);
+        let line = line.unwrap_or_else(|_| {
+            let said: Vec<String> = self.log.try_iter().collect();
+            panic!("the device printed nothing: {}", said.join("\n"))
+        });
         serde_json::from_str(&line).unwrap()
+    }
+
+    /// Sends a signal; gives the exit code and what was said.
+    pub(super) fn end_by(mut self, signal: &str) -> (Option<i32>, String) {
+        send(&self.child, signal);
+        let status = ended(&mut self.child, WITHIN);
+        let said: Vec<String> = self.log.iter().collect();
+        (status.code(), said.join("\n"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A model as a folder: a manifest, a bank, and the weights of its backbone.
 
 use std::fs;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::Device;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use split_backbone::{EMBEDDED_NAME, Opened, embedded};
 use split_bottleneck::{Bank, MAX_ARCHIVE_BYTES};
 
-use super::settings::{at_line, read};
+use super::settings::{MAX_FILE_BYTES, at_line, read};
 
 /// Name of the manifest; a folder without it is no model.
 pub(crate) const MANIFEST: &str = "model.toml";
@@ -26,6 +26,16 @@ struct Manifest {
     side: Option<u32>,
     /// Names of the classes in their order; numbers are shown where left out.
     classes: Vec<String>,
+}
+
+impl Manifest {
+    fn bank_file(&self, folder: &Path) -> PathBuf {
+        folder.join(self.bank.as_deref().unwrap_or("bank.safetensors"))
+    }
+
+    fn weights_file(&self, folder: &Path) -> Option<PathBuf> {
+        self.weights.as_ref().map(|name| folder.join(name))
+    }
 }
 
 /// A model that is loaded and fits together.
@@ -46,7 +56,7 @@ impl Model {
     /// Naming the file and what is wrong with it.
     pub(crate) fn load(folder: &Path, compute: &Device) -> Result<Self> {
         let manifest = manifest(folder)?;
-        let path = folder.join(manifest.bank.as_deref().unwrap_or("bank.safetensors"));
+        let path = manifest.bank_file(folder);
         let shown = path.display();
         let bytes = fs::metadata(&path).with_context(|| format!("reading the bank {shown}"))?;
         ensure!(
@@ -63,7 +73,7 @@ impl Model {
                 folder.join(MANIFEST).display()
             );
         }
-        let weights = manifest.weights.as_ref().map(|name| folder.join(name));
+        let weights = manifest.weights_file(folder);
         let opened = Opened::for_bank(&bank, weights.as_deref(), compute)
             .with_context(|| format!("opening the backbone of {shown}"))?;
         let side = manifest.side.unwrap_or(opened.side);
@@ -86,6 +96,20 @@ impl Model {
     }
 }
 
+/// The files that a model is made of, as far as its manifest can be read.
+#[allow(
+    dead_code,
+    reason = "the edge watches them; the device loads a model once"
+)]
+pub(crate) fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let mut files = vec![folder.join(MANIFEST)];
+    if let Ok(manifest) = manifest(folder) {
+        files.push(manifest.bank_file(folder));
+        files.extend(manifest.weights_file(folder));
+    }
+    files
+}
+
 fn manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
     if !path.exists() {
@@ -95,7 +119,7 @@ fn manifest(folder: &Path) -> Result<Manifest> {
             folder.display()
         );
     }
-    let text = read(&path)?;
+    let text = read(&path, MAX_FILE_BYTES)?;
     let manifest: Manifest =
         toml::from_str(&text).map_err(|error| at_line(&path, &text, &error))?;
     for name in manifest.bank.iter().chain(&manifest.weights) {

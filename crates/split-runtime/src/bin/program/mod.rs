@@ -4,3 +4,4 @@ pub(crate) mod backend;
 pub(crate) mod folder;
 pub(crate) mod out;
 pub(crate) mod settings;
+pub(crate) mod signals;

@@ -1,13 +1,24 @@
 //! Lines for people and for pipes.
 
+use std::any::Any;
 use std::io::Write as _;
 use std::time::Instant;
 
-/// Prints a line at once; a reader that has gone is no reason to panic or to stop.
-pub(crate) fn line(text: &str) {
+/// Prints a line at once.
+///
+/// # Errors
+/// Where it can't be written, say on a full disk: a result that is lost must not look like one that
+/// was given.
+pub(crate) fn line(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}");
-    let _ = out.flush();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// Whether an error is that of a reader who has gone, as `head` does when it has seen enough.
+pub(crate) fn is_unread(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// A line for the log.
@@ -18,6 +29,14 @@ pub(crate) fn log(text: &str) {
 /// An error and its causes in one line.
 pub(crate) fn said(error: &anyhow::Error) -> String {
     format!("{error:#}").replace('\n', " ")
+}
+
+/// What a panic said.
+#[allow(dead_code, reason = "the edge alone goes on after one")]
+pub(crate) fn panicked(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("it said nothing")
 }
 
 #[expect(

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// Longest settings file that is read.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Lays flags and environment over the file, and the file over the defaults.
 ///
@@ -25,7 +25,7 @@ where
 {
     let mut settings = Table::try_from(defaults).context("the defaults as TOML")?;
     if let Some(path) = file {
-        let text = read(path)?;
+        let text = read(path, MAX_FILE_BYTES)?;
         // Read as settings first: that finds unknown keys and wrong types, with their line.
         let read: S = toml::from_str(&text).map_err(|error| at_line(path, &text, &error))?;
         settings.extend(Table::try_from(&read).context("the file as TOML")?);
@@ -80,16 +80,16 @@ pub(crate) fn print<S: Serialize>(settings: &S, command: &Command) -> Result<Str
     Ok(text)
 }
 
-/// A file's text, bounded.
+/// A file's text of at most `bytes_max`.
 ///
 /// # Errors
 /// Naming the file.
-pub(crate) fn read(path: &Path) -> Result<String> {
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<String> {
     let shown = path.display();
     let bytes = std::fs::metadata(path).with_context(|| format!("reading {shown}"))?;
-    if bytes.len() > MAX_FILE_BYTES {
+    if bytes.len() > bytes_max {
         bail!(
-            "{shown} has {} bytes, at most {MAX_FILE_BYTES} are read",
+            "{shown} has {} bytes, at most {bytes_max} are read",
             bytes.len()
         );
     }

@@ -43,9 +43,22 @@ pub(crate) struct Outcome {
     /// Name of the rung and bytes of the frame, where one was made.
     pub(crate) sent: Option<(String, usize)>,
     pub(crate) parts: Parts,
+    /// Whether the answer came after the deadline.
+    pub(crate) late: bool,
 }
 
 impl Outcome {
+    /// One of which nothing is known yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            how: How::Unanswered(String::new()),
+            sent: None,
+            parts: Parts::default(),
+            late: false,
+        }
+    }
+
     pub(crate) fn is_answered(&self) -> bool {
         !matches!(self.how, How::Unanswered(_))
     }
@@ -72,8 +85,9 @@ impl Outcome {
             .map(|(name, us)| format!("  {name} {}", millis(us)))
             .collect();
         let total = millis(self.parts.total_us);
+        let late = if self.late { "  late" } else { "" };
         format!(
-            "{}  {answer}{sent}{parts}  total {total} ms",
+            "{}  {answer}{late}{sent}{parts}  total {total} ms",
             self.path.display()
         )
     }
@@ -100,6 +114,7 @@ impl Outcome {
             "picture": self.path.to_string_lossy(),
             "by": by,
             "why": why,
+            "late": self.late,
             "class": best.map(|best| best.class),
             "name": best.and_then(|best| name(best.class, classes)),
             "ranking": ranked,

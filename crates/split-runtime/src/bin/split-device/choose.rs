@@ -31,7 +31,7 @@ const NEWEST: f64 = 0.2;
 pub(crate) struct Measured {
     /// Head, unit encoder and coder.
     pub(crate) head_us: u64,
-    /// Tail on the activation.
+    /// Tail on the activation; the head's time where it never runs here.
     pub(crate) tail_us: u64,
 }
 
@@ -64,15 +64,27 @@ pub(crate) struct Learning {
     period_us: f64,
 }
 
-impl Chooser {
-    /// The policy that the settings name.
-    ///
+/// What the settings ask for, checked before a model is loaded.
+pub(crate) enum Wanted {
+    Fixed,
+    Local,
+    Policy(Box<dyn Policy>, Option<Menu>),
+}
+
+impl Wanted {
     /// # Errors
-    /// For an unknown policy or rung, and for a menu that doesn't fit the bank.
-    pub(crate) fn new(settings: &DeviceSettings, bank: &Bank, measured: Measured) -> Result<Self> {
+    /// For an unknown policy, and for a menu that can't be read.
+    pub(crate) fn new(settings: &DeviceSettings) -> Result<Self> {
         let policy: Box<dyn Policy> = match settings.policy()? {
-            "fixed" => return Ok(Self::Fixed(rung_by_name(bank, settings.rung()?)?)),
-            "device-only" => return Ok(Self::Local),
+            "fixed" => return Ok(Self::Fixed),
+            "device-only" => {
+                ensure!(
+                    settings.falls_back()?,
+                    "policy = \"device-only\" and fallback = \"none\": the one answers every picture \
+                     here, the other none; leave out one of them"
+                );
+                return Ok(Self::Local);
+            }
             "own" => Box::new(Own::new(OwnConfig::default())),
             "throughput" => Box::new(Throughput::default()),
             "neurosurgeon" => Box::new(Neurosurgeon::default()),
@@ -82,11 +94,33 @@ impl Chooser {
                  dynamic-split and device-only"
             ),
         };
-        let all = match &settings.menu {
-            Some(path) => menu_of_file(path)?,
+        let menu = settings.menu.as_deref().map(menu_of_file).transpose()?;
+        Ok(Self::Policy(policy, menu))
+    }
+}
+
+impl Chooser {
+    /// What was wanted, for the rungs of a bank; `local` says whether the whole network may run here.
+    ///
+    /// # Errors
+    /// For an unknown rung, and for a menu that doesn't fit the bank.
+    pub(crate) fn new(
+        wanted: Wanted,
+        rung: u16,
+        bank: &Bank,
+        measured: Measured,
+        local: bool,
+    ) -> Result<Self> {
+        let (policy, menu) = match wanted {
+            Wanted::Fixed => return Ok(Self::Fixed(rung)),
+            Wanted::Local => return Ok(Self::Local),
+            Wanted::Policy(policy, menu) => (policy, menu),
+        };
+        let all = match menu {
+            Some(menu) => menu,
             None => menu_of_bank(bank, measured)?,
         };
-        let (menu, rungs) = usable(&all, bank)?;
+        let (menu, rungs) = usable(&all, bank, local)?;
         Ok(Self::Policy(Box::new(Learning {
             policy,
             menu,
@@ -156,12 +190,7 @@ pub(crate) fn rung_by_name(bank: &Bank, name: &str) -> Result<u16> {
 }
 
 fn menu_of_file(path: &Path) -> Result<Menu> {
-    let text = read(path)?;
-    ensure!(
-        text.len() <= MAX_MENU_BYTES,
-        "{} is too long",
-        path.display()
-    );
+    let text = read(path, MAX_MENU_BYTES as u64)?;
     Menu::parse_json(&text).with_context(|| format!("the menu {}", path.display()))
 }
 
@@ -207,22 +236,22 @@ fn menu_of_bank(bank: &Bank, times: Measured) -> Result<Menu> {
     Menu::new(splits, entries).context("the menu made of the bank")
 }
 
-/// What of a menu this device can do: rungs of its bank, found by name, and the device alone. It
-/// holds one bank and sends no pictures.
-fn usable(menu: &Menu, bank: &Bank) -> Result<(Menu, Vec<Option<u16>>)> {
+/// What of a menu this device can do: rungs of its bank, found by name, and the device alone where it
+/// is `local`. It holds one bank and sends no pictures.
+fn usable(menu: &Menu, bank: &Bank, local: bool) -> Result<(Menu, Vec<Option<u16>>)> {
     let split = &bank.backbone().split;
     let mut entries = Vec::new();
     let mut rungs = Vec::new();
     for entry in menu.entries() {
         let rung = match entry.kind {
-            EntryKind::DeviceOnly => None,
+            EntryKind::DeviceOnly if local => None,
             EntryKind::Split if menu.splits()[entry.split] == *split => {
                 match rung_by_name(bank, &entry.name) {
                     Ok(rung) => Some(rung),
                     Err(_) => continue,
                 }
             }
-            EntryKind::Split | EntryKind::Picture => continue,
+            EntryKind::DeviceOnly | EntryKind::Split | EntryKind::Picture => continue,
         };
         entries.push(entry.clone());
         rungs.push(rung);

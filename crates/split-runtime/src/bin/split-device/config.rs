@@ -1,13 +1,14 @@
 //! The settings of the device.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
-use split_runtime::grpc::{DevicePem, EdgeAddress};
+use split_runtime::grpc::{DevicePem, EdgeAddress, TlsSource};
 
 use crate::program::settings::need;
 
@@ -27,7 +28,8 @@ const MAX_DEADLINE_MS: u64 = 60_000;
     name = "split-device",
     version,
     after_help = "Settings come from flags, then variables, then the file of --config, then defaults.\n\
-        The exit code is 0 if every picture was answered, else 1.\n\n\
+        The exit code is 0 if every picture was answered, else 1. SIGINT and SIGTERM finish the picture\n\
+        under way and end with 130 or 143; a second one ends at once.\n\n\
         Examples:\n  \
         split-device --model models/pets --edge edge.local:50051 photos/\n  \
         split-device --model models/pets --edge edge.local:50051 --policy own --deadline-ms 100 --json cat.png\n  \
@@ -73,11 +75,12 @@ pub(crate) struct DeviceSettings {
     /// its rungs and from times measured at the start.
     #[arg(long, env = "SPLIT_DEVICE_MENU", value_name = "FILE")]
     pub(crate) menu: Option<PathBuf>,
-    /// Time for an answer from the moment a picture's file was read, in milliseconds. Default 1000.
+    /// Time for an answer from the moment a picture's file was read, in milliseconds; an answer that is
+    /// given here may come later and is then marked as late. Default 1000.
     #[arg(long, env = "SPLIT_DEVICE_DEADLINE_MS", value_name = "MS")]
     pub(crate) deadline_ms: Option<u64>,
     /// What is done without an edge in time: `local`, the default, runs the whole network here, `none`
-    /// leaves the picture unanswered.
+    /// never does and leaves the picture unanswered.
     #[arg(long, env = "SPLIT_DEVICE_FALLBACK", value_name = "KIND")]
     pub(crate) fallback: Option<String>,
     /// Time kept for the answer that is computed here, in milliseconds; where left out, twice what the
@@ -167,9 +170,10 @@ impl DeviceSettings {
         let Some(ms) = self.fallback_ms else {
             return Ok(None);
         };
+        let deadline_ms = self.deadline_us()? / 1000;
         ensure!(
-            ms <= MAX_DEADLINE_MS,
-            "fallback-ms = {ms}, allowed are 0 to {MAX_DEADLINE_MS}"
+            ms < deadline_ms,
+            "fallback-ms = {ms} leaves the edge no time of deadline-ms = {deadline_ms}"
         );
         Ok(Some(ms * 1000))
     }
@@ -183,12 +187,19 @@ impl DeviceSettings {
         }
     }
 
-    pub(crate) fn edges(&self) -> Vec<EdgeAddress> {
+    pub(crate) fn edges(&self) -> Result<Vec<EdgeAddress>> {
         let edges = self.edge.iter().flatten();
         edges
-            .map(|authority| EdgeAddress {
-                certificate_name: self.tls_name.clone(),
-                ..EdgeAddress::new(authority.trim())
+            .map(|text| {
+                let authority = text.trim();
+                ensure!(
+                    is_host_and_port(authority),
+                    "edge = {text:?}, expected is HOST:PORT, as in edge.local:50051 or [::1]:50051"
+                );
+                Ok(EdgeAddress {
+                    certificate_name: self.tls_name.clone(),
+                    ..EdgeAddress::new(authority)
+                })
             })
             .collect()
     }
@@ -214,8 +225,68 @@ impl DeviceSettings {
             edge_roots: read(roots)?,
             identity,
         };
-        let shown = roots.display();
-        let config = pem.to_config();
-        Ok(Some(config.with_context(|| format!("TLS with {shown}"))?))
+        let config = pem.to_config().map_err(|error| {
+            let (name, path) = match (error.about(), &self.tls_cert, &self.tls_key) {
+                (TlsSource::Chain, Some(cert), _) => ("tls-cert", cert),
+                (TlsSource::Key, _, Some(key)) => ("tls-key", key),
+                _ => ("tls-roots", roots),
+            };
+            anyhow!(error).context(format!("{name} = {}", path.display()))
+        })?;
+        Ok(Some(config))
+    }
+}
+
+/// Whether a text is a host and a port, and nothing around them. The host may be a name that can't
+/// be looked up yet.
+fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let host_fits = match host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let of_name = |letter: char| letter.is_alphanumeric() || ".-_".contains(letter);
+            !host.is_empty() && host.chars().all(of_name)
+        }
+    };
+    host_fits && port.parse().is_ok_and(|port: u16| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_is_a_host_and_a_port_and_nothing_else() {
+        for text in [
+            "edge.local:50051",
+            "10.0.0.1:1",
+            "[::1]:50051",
+            "a_b-c:65535",
+        ] {
+            assert!(is_host_and_port(text), "{text}");
+        }
+        for text in [
+            "",
+            ":",
+            "edge",
+            "edge:",
+            ":50051",
+            "edge:0",
+            "edge:65536",
+            "edge:x",
+            "::1:50051",
+            "[::1]",
+            "[edge]:1",
+            "http://edge:50051",
+            "edge:50051/",
+            "a edge:1",
+        ] {
+            assert!(!is_host_and_port(text), "{text}");
+        }
     }
 }

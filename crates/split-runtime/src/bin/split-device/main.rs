@@ -20,6 +20,7 @@ use crate::program::{out, settings};
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
+        Err(error) if out::is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {
             out::log(&format!("error: {}", out::said(&error)));
             ExitCode::FAILURE
@@ -33,7 +34,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         settings::layered(&defaults, cli.config.as_deref(), &cli.settings)?;
     if cli.print_config {
         let text = settings::print(&device, &Cli::command())?;
-        out::line(text.trim_end());
+        out::line(text.trim_end())?;
         return Ok(ExitCode::SUCCESS);
     }
     session::run(&device, &cli.pictures)

@@ -4,15 +4,28 @@ use std::collections::VecDeque;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use split_backbone::{Framing, Pictures, photo_files, read_picture};
+use tokio::sync::mpsc;
 
 /// The argument that stands for paths on standard input.
 const STDIN: &str = "-";
 
+/// A line of standard input, without its end.
+type Line = std::io::Result<Vec<u8>>;
+
 /// Paths of pictures, in the order in which they were named.
 pub(crate) struct Paths {
     waiting: VecDeque<PathBuf>,
+    /// From the first time that standard input is asked for.
+    lines: Option<mpsc::Receiver<Line>>,
+}
+
+/// What comes next.
+pub(crate) enum Next {
+    Picture(PathBuf),
+    /// Something that was named and holds no picture, and why.
+    Nothing(PathBuf, String),
 }
 
 impl Paths {
@@ -26,38 +39,90 @@ impl Paths {
         }
         Ok(Self {
             waiting: named.iter().cloned().collect(),
+            lines: None,
         })
     }
 
-    /// The next picture; waits for a line where they come from standard input.
-    ///
-    /// # Errors
-    /// For a folder that can't be listed or holds no picture.
-    pub(crate) fn next(&mut self) -> Result<Option<PathBuf>> {
+    /// The next picture; waits for a line where they come from standard input. What holds none costs
+    /// none of those behind it.
+    pub(crate) async fn next(&mut self) -> Option<Next> {
         while let Some(path) = self.waiting.pop_front() {
             if is_stdin(&path) {
-                let mut line = String::new();
-                let read = std::io::stdin().lock().read_line(&mut line);
-                if read.context("reading paths from standard input")? == 0 {
+                let Some(line) = self.lines.get_or_insert_with(stdin_lines).recv().await else {
                     continue;
-                }
+                };
                 self.waiting.push_front(path);
-                let line = line.trim();
-                if !line.is_empty() {
-                    return Ok(Some(PathBuf::from(line)));
+                match line {
+                    Ok(line) if line.trim_ascii().is_empty() => {}
+                    Ok(line) => return Some(named(line.trim_ascii())),
+                    Err(error) => {
+                        let why = format!("reading paths from standard input: {error}");
+                        return Some(Next::Nothing(PathBuf::from(STDIN), why));
+                    }
                 }
             } else if path.is_dir() {
-                let files = photo_files(&path)?;
-                let shown = path.display();
-                ensure!(!files.is_empty(), "no .jpg, .png or .webp file in {shown}");
-                for file in files.into_iter().rev() {
-                    self.waiting.push_front(file);
+                match files_of(&path) {
+                    Ok(files) => {
+                        for file in files.into_iter().rev() {
+                            self.waiting.push_front(file);
+                        }
+                    }
+                    Err(error) => return Some(Next::Nothing(path, format!("{error:#}"))),
                 }
             } else {
-                return Ok(Some(path));
+                return Some(Next::Picture(path));
             }
         }
-        Ok(None)
+        None
+    }
+}
+
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let files = photo_files(folder)?;
+    if files.is_empty() {
+        bail!("no .jpg, .png or .webp file in it");
+    }
+    Ok(files)
+}
+
+/// Reads on a thread of its own, so that a signal is heard while nobody writes a line. It ends after
+/// an error: the next read would give it again.
+fn stdin_lines() -> mpsc::Receiver<Line> {
+    let (sender, receiver) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        loop {
+            let mut line = Vec::new();
+            let read = match stdin.read_until(b'\n', &mut line) {
+                Ok(0) => return,
+                Ok(_) => Ok(line),
+                Err(error) => Err(error),
+            };
+            let failed = read.is_err();
+            if sender.blocking_send(read).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// A path as the system writes it: names of files need not be UTF-8 everywhere.
+#[cfg(unix)]
+fn named(line: &[u8]) -> Next {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    Next::Picture(PathBuf::from(OsStr::from_bytes(line)))
+}
+
+#[cfg(not(unix))]
+fn named(line: &[u8]) -> Next {
+    match std::str::from_utf8(line) {
+        Ok(line) => Next::Picture(PathBuf::from(line)),
+        Err(error) => {
+            let shown = String::from_utf8_lossy(line).into_owned();
+            Next::Nothing(PathBuf::from(shown), error.to_string())
+        }
     }
 }
 

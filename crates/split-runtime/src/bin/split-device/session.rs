@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,42 +13,96 @@ use split_runtime::stage::{DeviceStage, contract_of, rank};
 use split_runtime::{AnswerSeen, DeviceConfig, DispatcherConfig, Ranking, Time};
 use tokio::runtime::Runtime;
 
-use crate::answer::{How, Outcome, Parts};
-use crate::choose::{Chooser, Measured, Pick, rung_by_name};
+use crate::answer::{How, Outcome};
+use crate::choose::{Chooser, Measured, Pick, Wanted, rung_by_name};
 use crate::config::DeviceSettings;
-use crate::pictures::{self, Paths};
+use crate::pictures::{self, Next, Paths};
 use crate::program::folder::Model;
+use crate::program::signals::Signals;
 use crate::program::{backend, out};
 
 /// Classes that a local answer names, as many as the edge's by default.
 const RANKED: usize = 5;
 
 /// Times the warm-up runs everything; the last run is measured.
-const WARM_UPS: usize = 3;
+const WARM_UPS: usize = 4;
 
 /// Answers every picture and prints a line for each.
 pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCode> {
     let mut paths = Paths::new(named)?;
     let json = settings.json.unwrap_or_default();
-    let mut session = Session::open(settings)?;
-    let mut unanswered = 0_usize;
-    while let Some(path) = paths.next()? {
-        let outcome = session.answer(&path);
-        if !outcome.is_answered() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("starting the thread for connections")?;
+    let mut signals = runtime.block_on(async { Signals::listen(false) })?;
+    let mut second = signals.clone();
+    runtime.spawn(async move { std::process::exit(second.end(2).await.into()) });
+    let mut session = Session::open(settings, runtime)?;
+    let (mut answered, mut unanswered) = (0_usize, 0_usize);
+    let ended = loop {
+        let outcome = match session.next(&mut paths, &mut signals) {
+            Step::Next(Next::Picture(path)) => session.answer(&path),
+            Step::Next(Next::Nothing(path, why)) => Outcome {
+                how: How::Unanswered(why),
+                ..Outcome::new(path)
+            },
+            Step::Signal(code) => break Some(code),
+            Step::Last => break None,
+        };
+        if outcome.is_answered() {
+            answered += 1;
+        } else {
             unanswered += 1;
         }
         out::line(&if json {
             outcome.json(&session.model.classes).to_string()
         } else {
             outcome.text(&session.model.classes)
-        });
-    }
+        })?;
+    };
     session.close();
+    if let Some(code) = ended {
+        out::log(&format!(
+            "ended by a signal: {answered} pictures were answered, {unanswered} were not"
+        ));
+        return Ok(ExitCode::from(code));
+    }
     if unanswered > 0 {
         out::log(&format!("{unanswered} pictures were not answered"));
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is to be done after a picture.
+enum Step {
+    Next(Next),
+    /// A signal came first; its exit code.
+    Signal(u8),
+    Last,
+}
+
+/// Why the edge gave no answer, and what the tail here gave if it had begun.
+struct NoAnswer {
+    why: String,
+    local: Option<Local>,
+}
+
+impl NoAnswer {
+    fn new(why: impl ToString) -> Self {
+        Self {
+            why: why.to_string(),
+            local: None,
+        }
+    }
+}
+
+/// An answer of the tail here and the time that it took.
+struct Local {
+    ranking: Ranking,
+    us: u64,
 }
 
 struct Session {
@@ -67,29 +120,24 @@ struct Session {
 
 impl Session {
     /// Loads the model, measures it, connects.
-    fn open(settings: &DeviceSettings) -> Result<Self> {
+    fn open(settings: &DeviceSettings, runtime: Runtime) -> Result<Self> {
         // What can be wrong in the settings is said before the model is loaded.
         let deadline_us = settings.deadline_us()?;
         let (falls_back, connect) = (settings.falls_back()?, settings.connect()?);
         let (tls, asked_us) = (settings.tls()?, settings.fallback_us()?);
-        let edges = settings.edges();
+        let (edges, wanted) = (settings.edges()?, Wanted::new(settings)?);
         ensure!(
             falls_back || !edges.is_empty(),
             "fallback = \"none\" and no edge: nobody would answer; give --edge HOST:PORT"
         );
         let compute = backend::open(settings.backend()?)?;
         let model = Model::load(settings.model()?, &compute)?;
-        rung_by_name(&model.bank, settings.rung()?)?;
+        let rung = rung_by_name(&model.bank, settings.rung()?)?;
         let stage = DeviceStage::open(&model.bank, model.opened.head.clone(), &compute)?;
-        let (measured, slowest_us) = warm_up(&model, &stage, &compute)?;
+        let (measured, slowest_us) = warm_up(&model, &stage, &compute, falls_back)?;
         // A machine that does other things as well is slower than its best run.
         let kept_us = asked_us.unwrap_or(slowest_us * 2 + 5_000);
-        let chooser = Chooser::new(settings, &model.bank, measured)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .context("starting the thread for connections")?;
+        let chooser = Chooser::new(wanted, rung, &model.bank, measured, falls_back)?;
         let sends = !edges.is_empty() && !matches!(chooser, Chooser::Local);
         let device = if sends {
             let contracts = vec![contract_of(&model.bank)?];
@@ -122,23 +170,28 @@ impl Session {
         self.runtime.shutdown_background();
     }
 
+    /// The next picture, unless a signal came.
+    fn next(&self, paths: &mut Paths, signals: &mut Signals) -> Step {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                code = signals.end(1) => Step::Signal(code),
+                next = paths.next() => next.map_or(Step::Last, Step::Next),
+            }
+        })
+    }
+
     /// One picture from its file to its outcome.
     fn answer(&mut self, path: &Path) -> Outcome {
         let start = out::now();
         let read = pictures::open(path, self.model.side);
-        let mut outcome = Outcome {
-            path: path.to_owned(),
-            how: How::Unanswered(String::new()),
-            sent: None,
-            parts: Parts {
-                read_us: Some(out::us_since(start)),
-                ..Parts::default()
-            },
-        };
+        let mut outcome = Outcome::new(path.to_owned());
+        outcome.parts.read_us = Some(out::us_since(start));
         let start = out::now();
         let how = read.and_then(|picture| self.classify(&picture, start, &mut outcome));
         outcome.how = how.unwrap_or_else(|error| How::Unanswered(out::said(&error)));
         outcome.parts.total_us = out::us_since(start);
+        outcome.late = outcome.is_answered() && outcome.parts.total_us > self.deadline_us;
         outcome
     }
 
@@ -153,49 +206,71 @@ impl Session {
         let pick = self.chooser.pick(self.now(), self.deadline_us);
         let head = out::now();
         let activation = self.stage.activation(input);
+        // A graphics card has only queued it so far.
+        self.compute.sync().context("running the head")?;
         outcome.parts.head_us = Some(out::us_since(head));
-        let (rung, entry) = match pick {
-            Pick::GiveUp => bail!("the policy expects no answer in time"),
-            Pick::Local => return self.local(activation, "the policy chose it", outcome),
-            Pick::Rung { .. } if self.device.is_none() => {
-                return self.local(activation, "no edge was named", outcome);
-            }
-            Pick::Rung { rung, entry } => (rung, entry),
+        let asked = match pick {
+            Pick::Local => Err(NoAnswer::new("the policy chose it")),
+            Pick::GiveUp => Err(NoAnswer::new("the policy expects no answer in time")),
+            Pick::Rung { rung, entry } => self
+                .request(rung, &activation, start, outcome)
+                .and_then(|request| self.ask(request, entry, &activation, outcome)),
         };
+        match asked {
+            Ok(ranking) => Ok(How::Edge(ranking)),
+            Err(none) if self.falls_back => self.local(activation, none, outcome),
+            Err(none) => bail!("{}", none.why),
+        }
+    }
+
+    /// The frame of an activation, with the time that is left of the deadline.
+    fn request(
+        &self,
+        rung: u16,
+        activation: &Tensor<4>,
+        start: Instant,
+        outcome: &mut Outcome,
+    ) -> Result<OwnedRequest, NoAnswer> {
+        if self.device.is_none() {
+            return Err(NoAnswer::new("no edge was named"));
+        }
         let code = out::now();
-        let body = self.stage.frame(rung, activation.clone())?;
+        let body = self.stage.frame(rung, activation.clone());
+        let body = body.map_err(NoAnswer::new)?;
         outcome.parts.code_us = Some(out::us_since(code));
         let name = self.model.bank.rungs()[usize::from(rung)].name.clone();
         outcome.sent = Some((name, body.len()));
         let budget_us = self.deadline_us.saturating_sub(out::us_since(start));
-        ensure!(budget_us > 0, "the deadline passed before a frame was made");
-        let request = OwnedRequest {
+        if budget_us == 0 {
+            return Err(NoAnswer::new("the deadline passed before a frame was made"));
+        }
+        Ok(OwnedRequest {
             split: 0,
             rung,
             budget_us: u32::try_from(budget_us).unwrap_or(u32::MAX),
             body,
-        };
-        self.ask(request, entry, activation, outcome)
+        })
     }
 
-    /// Has a frame answered: by the edge, or by the tail here where that would be too late.
+    /// Has a frame answered by the edge. The tail here begins when only its own time is left.
     fn ask(
         &mut self,
         request: OwnedRequest,
         entry: usize,
-        activation: Tensor<4>,
+        activation: &Tensor<4>,
         outcome: &mut Outcome,
-    ) -> Result<How> {
-        let device = self.device.as_ref().context("no edge was named")?;
-        let local_us = Arc::new(AtomicU64::new(0));
+    ) -> Result<Ranking, NoAnswer> {
+        let device = self.device.as_ref();
+        let device = device.ok_or_else(|| NoAnswer::new("no edge was named"))?;
         let bytes = u32::try_from(request.body.len()).unwrap_or(u32::MAX);
         let sent = self.now();
-        let reply = if self.falls_back {
+        let (local, reply) = if self.falls_back {
             let tail = self.model.opened.tail.clone();
-            let fallback = fallback(tail, activation, Arc::clone(&local_us));
-            self.runtime.block_on(device.request_or(request, fallback))
+            let (fallback, local) = fallback(tail, activation.clone());
+            let reply = self.runtime.block_on(device.request_or(request, fallback));
+            (Some(local), reply)
         } else {
-            self.runtime.block_on(device.request(request))
+            (None, self.runtime.block_on(device.request(request)))
         };
         let mut seen = AnswerSeen {
             entry,
@@ -207,7 +282,7 @@ impl Session {
             compute_us: 0,
             batch: 1,
         };
-        let how = match reply {
+        let answered = match reply {
             Ok(Reply::Edge(answer)) => {
                 seen.came = true;
                 seen.queue_us = u64::from(answer.queue_us);
@@ -216,30 +291,33 @@ impl Session {
                 outcome.parts.network_us = Some(seen.network_us());
                 outcome.parts.queue_us = Some(seen.queue_us);
                 outcome.parts.edge_us = Some(seen.compute_us);
-                Ok(How::Edge(Ranking::parse(&answer.body)?))
+                Ranking::parse(&answer.body).map_err(|error| {
+                    NoAnswer::new(format!("the edge's answer can't be read: {error}"))
+                })
             }
-            Ok(Reply::Device(body)) => {
-                outcome.parts.local_us = Some(local_us.load(Ordering::Relaxed));
-                let opened = self.runtime.block_on(device.opened(Duration::ZERO));
-                let why = opened.map_or_else(
-                    |error| error.to_string(),
-                    |_| "no answer of the edge in time".to_owned(),
-                );
-                Ok(How::Device(Ranking::parse(&body)?, why))
-            }
-            Err(error) => Err(error.into()),
+            Ok(Reply::Device { why, .. }) => Err(NoAnswer::new(why)),
+            Err(error) => Err(NoAnswer::new(error)),
         };
         self.chooser.learn(seen);
-        how
+        answered.map_err(|none| NoAnswer {
+            // Waits for a tail that has begun; one that never did has hung up.
+            local: local.and_then(|local| local.recv().ok()),
+            ..none
+        })
     }
 
-    /// The whole network here.
-    fn local(&self, activation: Tensor<4>, why: &str, outcome: &mut Outcome) -> Result<How> {
-        let start = out::now();
-        let ranking = finish(&self.model.opened.tail, activation);
-        outcome.parts.local_us = Some(out::us_since(start));
-        let ranking = ranking.context("the tail gave no scores")?;
-        Ok(How::Device(ranking, why.to_owned()))
+    /// The whole network here, as far as it hasn't run already. Later than the deadline it is an
+    /// answer still.
+    fn local(&self, activation: Tensor<4>, none: NoAnswer, outcome: &mut Outcome) -> Result<How> {
+        let local = none.local.or_else(|| {
+            let start = out::now();
+            let ranking = finish(&self.model.opened.tail, activation)?;
+            let us = out::us_since(start);
+            Some(Local { ranking, us })
+        });
+        let local = local.context("the tail gave no scores")?;
+        outcome.parts.local_us = Some(local.us);
+        Ok(How::Device(local.ranking, none.why))
     }
 
     fn now(&self) -> Time {
@@ -247,14 +325,19 @@ impl Session {
     }
 }
 
-/// The tail as what a device does when no edge answers in time.
-fn fallback(tail: ResNetTail, activation: Tensor<4>, took_us: Arc<AtomicU64>) -> Fallback {
-    Box::new(move || {
+/// The tail as what a device does when no edge answers in time, and where its answer comes out.
+fn fallback(tail: ResNetTail, activation: Tensor<4>) -> (Fallback, mpsc::Receiver<Local>) {
+    let (sender, receiver) = mpsc::channel();
+    let fallback = Box::new(move || {
         let start = out::now();
         let ranking = finish(&tail, activation)?;
-        took_us.store(out::us_since(start), Ordering::Relaxed);
-        Some(ranking.to_bytes())
-    })
+        let body = ranking.to_bytes();
+        let us = out::us_since(start);
+        // Nobody waits where the edge was faster after all.
+        let _ = sender.send(Local { ranking, us });
+        Some(body)
+    });
+    (fallback, receiver)
 }
 
 fn finish(tail: &ResNetTail, activation: Tensor<4>) -> Option<Ranking> {
@@ -281,12 +364,13 @@ async fn connected(options: DeviceOptions, within: Duration, falls_back: bool) -
     Ok(device)
 }
 
-/// Runs a grey picture through everything, so that the first real one isn't slower than the rest;
-/// also gives the time of the slowest tail.
+/// Runs a grey picture through everything that may run here, so that the first real one isn't slower
+/// than the rest; also gives the time of the slowest tail.
 fn warm_up(
     model: &Model,
     stage: &DeviceStage<ResNetHead>,
     compute: &Compute,
+    falls_back: bool,
 ) -> Result<(Measured, u64)> {
     let side = usize::try_from(model.side)?;
     let mut measured = Measured {
@@ -294,17 +378,24 @@ fn warm_up(
         tail_us: 0,
     };
     let mut slowest_us = 0;
-    for _ in 0..WARM_UPS {
+    for run in 0..WARM_UPS {
         let start = out::now();
         let activation = stage.activation(Tensor::zeros([1, 3, side, side], compute));
         stage
             .frame(0, activation.clone())
             .context("coding a grey picture; `side` in the manifest may be wrong")?;
         measured.head_us = out::us_since(start);
+        if !falls_back {
+            measured.tail_us = measured.head_us;
+            continue;
+        }
         let start = out::now();
         finish(&model.opened.tail, activation).context("the tail gave no scores")?;
         measured.tail_us = out::us_since(start);
-        slowest_us = slowest_us.max(measured.tail_us);
+        // The first run also finds memory, on a graphics card shaders too: it says nothing of the rest.
+        if run > 0 {
+            slowest_us = slowest_us.max(measured.tail_us);
+        }
     }
     Ok((measured, slowest_us))
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
-use split_runtime::grpc::{EdgeLimits, EdgePem};
+use split_runtime::grpc::{EdgeLimits, EdgePem, TlsSource};
 
 use crate::program::settings::need;
 
@@ -20,6 +20,7 @@ const PROGRAM: &str = "split-edge";
 /// `model.toml`, a bank as `cargo xtask train` writes it, and the weights of its backbone. Devices
 /// connect with `split-device`, clients of Triton and KServe by the Open Inference Protocol.
 ///
+/// At the start what is sound is served and what is broken is named; it ends if nothing is sound.
 /// SIGHUP loads models and certificates again: what is sound is swapped in, what is broken is named
 /// and what was served before stays. SIGINT and SIGTERM drain: frames under way are answered, within
 /// `--drain-seconds`. A second one ends at once.
@@ -87,8 +88,8 @@ pub(crate) struct EdgeSettings {
     /// Longest that a drain waits for frames under way, in seconds. Default 10.
     #[arg(long, env = "SPLIT_EDGE_DRAIN_SECONDS", value_name = "S")]
     pub(crate) drain_seconds: Option<u64>,
-    /// Look every so many seconds whether files of the repository changed, and load them; 0, the
-    /// default, leaves that to SIGHUP.
+    /// Look every so many seconds whether files of models or certificates changed, and load them; 0,
+    /// the default, leaves that to SIGHUP.
     #[arg(long, env = "SPLIT_EDGE_POLL_SECONDS", value_name = "S")]
     pub(crate) poll_seconds: Option<u64>,
 }
@@ -127,11 +128,20 @@ impl EdgeSettings {
         Ok(top)
     }
 
+    /// Frames of a batch, frames that wait, connections: most of each.
     pub(crate) fn sizes(&self) -> Result<(usize, usize, usize)> {
+        let size = |value: &Option<usize>, name: &str, most: usize| {
+            let value = *need(value, name, PROGRAM)?;
+            ensure!(
+                (1..=most).contains(&value),
+                "{name} = {value}, allowed are 1 to {most}"
+            );
+            Ok(value)
+        };
         Ok((
-            *need(&self.batch_max, "batch-max", PROGRAM)?,
-            *need(&self.waiting_max, "waiting-max", PROGRAM)?,
-            *need(&self.connections_max, "connections-max", PROGRAM)?,
+            size(&self.batch_max, "batch-max", 4096)?,
+            size(&self.waiting_max, "waiting-max", 1 << 24)?,
+            size(&self.connections_max, "connections-max", 1 << 20)?,
         ))
     }
 
@@ -184,9 +194,22 @@ impl EdgeSettings {
             key: read(key)?,
             device_roots: self.tls_device_roots.as_ref().map(read).transpose()?,
         };
-        let shown = cert.display();
-        let config = pem.to_config();
-        Ok(Some(config.with_context(|| format!("TLS with {shown}"))?))
+        let config = pem.to_config().map_err(|error| {
+            let (name, path) = match error.about() {
+                TlsSource::Roots => ("tls-device-roots", self.tls_device_roots.as_ref()),
+                TlsSource::Key => ("tls-key", Some(key)),
+                _ => ("tls-cert", Some(cert)),
+            };
+            let shown = path.map(|path| path.display().to_string());
+            anyhow!(error).context(format!("{name} = {}", shown.unwrap_or_default()))
+        })?;
+        Ok(Some(config))
+    }
+
+    /// The files of TLS, to be watched.
+    pub(crate) fn tls_files(&self) -> Vec<PathBuf> {
+        let files = [&self.tls_cert, &self.tls_key, &self.tls_device_roots];
+        files.into_iter().flatten().cloned().collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A folder of models: what is in it, what of it is served, and what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor};
 use split_runtime::stage::{DeviceStage, contract_of};
-use split_runtime::{BatchKey, Contract, MAX_CONTRACTS};
+use split_runtime::{
+    BatchKey, Contract, CostGuess, EdgeConfig, EdgeConnection, MAX_CONTRACTS, ServedKey, Time,
+};
 
-use crate::program::folder::{MANIFEST, Model};
+use crate::program::folder::{self, MANIFEST, Model};
 use crate::program::out;
 use crate::shelf::{SharedStage, Stage};
 use crate::stamp::{Stamp, stamp};
@@ -27,9 +29,19 @@ pub(crate) struct Served {
     pub(crate) contract: Contract,
     pub(crate) key: BatchKey,
     pub(crate) stage: SharedStage,
-    /// Fixed time of a batch, and what each frame adds, in microseconds.
-    pub(crate) cost_us: (u32, u32),
+    cost: CostGuess,
     stamp: Stamp,
+}
+
+impl Served {
+    /// Its key, with what the warm-up measured: one guess for all would have light models refused
+    /// beside a heavy one.
+    pub(crate) const fn served_key(&self) -> ServedKey {
+        ServedKey {
+            key: self.key,
+            cost: Some(self.cost),
+        }
+    }
 }
 
 /// The models of a folder by name.
@@ -38,8 +50,10 @@ pub(crate) struct Repository {
     compute: Device,
     ranked: usize,
     models: BTreeMap<String, Served>,
-    /// Files of models that couldn't be loaded, so that polling says it once.
+    /// Files of models that couldn't be loaded, so that polling doesn't try them again.
     broken: BTreeMap<String, Stamp>,
+    /// Those of them that are sound: they are tried again when another model goes.
+    left_out: BTreeSet<String>,
     next_split: u16,
 }
 
@@ -61,6 +75,7 @@ impl Repository {
             ranked,
             models: BTreeMap::new(),
             broken: BTreeMap::new(),
+            left_out: BTreeSet::new(),
             next_split: 0,
         }
     }
@@ -69,53 +84,85 @@ impl Repository {
         self.models.values()
     }
 
-    /// Loads what is new or changed. A model that is broken keeps the one of its name that was
-    /// served before; with `again` one that was broken before is tried anew.
+    /// Loads what is new or changed; with `again` everything, whatever its files look like. A model
+    /// that is broken keeps the one of its name that was served before.
     ///
     /// # Errors
     /// Where the folder can't be listed, or nothing at all would be served.
     pub(crate) fn look(&mut self, again: bool) -> Result<Look> {
+        let mut found = Found::default();
         let names = self.names()?;
-        let mut models = BTreeMap::new();
-        let mut problems = Vec::new();
-        let mut broken = BTreeMap::new();
+        let room = self.models.keys().any(|name| !names.contains(name));
         for name in names {
             let old = self.models.get(&name).cloned();
-            match self.look_at(&name, old.as_ref(), again, &models) {
+            let left_out = self.left_out.contains(&name);
+            match self.look_at(&name, old.as_ref(), again || (room && left_out)) {
                 Ok(served) => {
-                    models.insert(name, served);
+                    found.models.insert(name, served);
                 }
                 Err(trouble) => {
-                    broken.insert(name.clone(), trouble.stamp);
+                    found.broken.insert(name.clone(), trouble.stamp);
                     if let Some(error) = trouble.news {
-                        let stays = if old.is_some() {
-                            "; the one loaded before stays"
-                        } else {
-                            ""
-                        };
-                        problems.push(format!("model {name}: {}{stays}", out::said(&error)));
+                        let problem = problem(&name, &out::said(&error), old.is_some());
+                        found.problems.push(problem);
+                    } else if left_out {
+                        found.left_out.insert(name.clone());
                     }
-                    models.extend(old.map(|old| (name, old)));
+                    found.models.extend(old.map(|old| (name, old)));
                 }
             }
         }
-        self.broken = broken;
+        let models = self.choose(&mut found);
         ensure!(
             !models.is_empty(),
             "{} holds no model that can be served{}",
             self.folder.display(),
-            list(&problems)
+            list(&found.problems)
         );
         let contracts = |models: &BTreeMap<String, Served>| -> Vec<Contract> {
             models.values().map(|one| one.contract.clone()).collect()
         };
         let changed = contracts(&models) != contracts(&self.models);
+        if changed {
+            // There may be room now for those that were left out.
+            found
+                .broken
+                .retain(|name, _| !found.left_out.contains(name));
+        }
+        self.broken = found.broken;
+        self.left_out = found.left_out;
         self.models = models;
         Ok(Look {
             changed,
             asked: again,
-            problems,
+            problems: found.problems,
         })
+    }
+
+    /// Which of the models that are found are served: no two that are the same, and no more than
+    /// devices can be told of. Those that are served already come first.
+    fn choose(&self, found: &mut Found) -> BTreeMap<String, Served> {
+        let mut candidates: Vec<(String, Served)> =
+            std::mem::take(&mut found.models).into_iter().collect();
+        candidates.sort_by_key(|(name, one)| match self.models.get(name) {
+            Some(old) if old.contract == one.contract => 0,
+            Some(_) => 1,
+            None => 2,
+        });
+        let mut chosen = BTreeMap::new();
+        for (name, one) in candidates {
+            let Some(reason) = refusal(&chosen, &one) else {
+                chosen.insert(name, one);
+                continue;
+            };
+            let old = self.models.get(&name);
+            let old = old.filter(|old| refusal(&chosen, old).is_none()).cloned();
+            found.problems.push(problem(&name, &reason, old.is_some()));
+            found.broken.insert(name.clone(), one.stamp);
+            found.left_out.insert(name.clone());
+            chosen.extend(old.map(|old| (name, old)));
+        }
+        chosen
     }
 
     /// Sub-folders with a manifest, in order.
@@ -143,47 +190,31 @@ impl Repository {
         name: &str,
         old: Option<&Served>,
         again: bool,
-        others: &BTreeMap<String, Served>,
     ) -> Result<Served, Trouble> {
         let folder = self.folder.join(name);
-        let stamp = stamp(&folder).map_err(|error| Trouble {
-            stamp: Stamp::default(),
-            news: Some(error),
-        })?;
-        if let Some(old) = old
-            && old.stamp == stamp
-        {
-            return Ok(old.clone());
+        let stamp = stamp(&folder::files_of(&folder));
+        if !again {
+            if let Some(old) = old
+                && old.stamp == stamp
+            {
+                return Ok(old.clone());
+            }
+            if self.broken.get(name) == Some(&stamp) {
+                return Err(Trouble { stamp, news: None });
+            }
         }
-        if !again && self.broken.get(name) == Some(&stamp) {
-            return Err(Trouble { stamp, news: None });
-        }
-        let loaded = self.load(name, &folder, stamp.clone(), others);
+        let loaded = self.load(name, &folder, stamp.clone());
         loaded.map_err(|error| Trouble {
             stamp,
             news: Some(error),
         })
     }
 
-    fn load(
-        &mut self,
-        name: &str,
-        folder: &Path,
-        stamp: Stamp,
-        others: &BTreeMap<String, Served>,
-    ) -> Result<Served> {
-        ensure!(
-            others.len() < MAX_CONTRACTS,
-            "an edge serves at most {MAX_CONTRACTS} models; start another one for it"
-        );
-        let model = Model::load(folder, &self.compute)?;
+    fn load(&mut self, name: &str, folder: &Path, stamp: Stamp) -> Result<Served> {
+        let model = guarded("loading it", || Model::load(folder, &self.compute))?;
         let contract = contract_of(&model.bank)?;
-        let twin = others.iter().find(|(_, one)| one.contract == contract);
-        if let Some((twin, _)) = twin {
-            return Err(anyhow!(
-                "it is the same as model {twin}; remove one of them"
-            ));
-        }
+        // What the protocol can't name is said of this model, and not of all.
+        EdgeConnection::new(EdgeConfig::new(vec![contract.clone()]), Time::ZERO)?;
         // The same contract is the same network, bank and tables: what runs already runs on.
         if let Some(same) = self.models.values().find(|one| one.contract == contract) {
             return Ok(Served {
@@ -192,11 +223,9 @@ impl Repository {
             });
         }
         let key = self.key(&model, &contract)?;
-        let warm = catch_unwind(AssertUnwindSafe(|| {
+        let (stage, cost) = guarded("a frame of a grey picture", || {
             warm_up(&model, self.ranked, &self.compute)
-        }));
-        let (stage, cost_us) =
-            warm.map_err(|_| anyhow!("its tail doesn't take what its bank restores"))??;
+        })?;
         let note = model.bank.backbone();
         out::log(&format!(
             "loaded model {name}: {} at {}, {} rungs, {} named classes, bank {:08x}, a frame takes {:.1} ms",
@@ -205,13 +234,13 @@ impl Repository {
             contract.rungs,
             model.classes.len(),
             contract.bank,
-            f64::from(cost_us.0 + cost_us.1) / 1e3
+            (f64::from(cost.fixed_us) + f64::from(cost.each_us)) / 1e3
         ));
         Ok(Served {
             contract,
             key,
             stage: Arc::new(Mutex::new(stage)),
-            cost_us,
+            cost,
             stamp,
         })
     }
@@ -231,6 +260,45 @@ impl Repository {
     }
 }
 
+/// What a look came upon.
+#[derive(Default)]
+struct Found {
+    models: BTreeMap<String, Served>,
+    problems: Vec<String>,
+    broken: BTreeMap<String, Stamp>,
+    /// Those of the broken that are sound, but can't be served beside the others.
+    left_out: BTreeSet<String>,
+}
+
+/// Why a model can't be served beside `others`.
+fn refusal(others: &BTreeMap<String, Served>, one: &Served) -> Option<String> {
+    let twin = others
+        .iter()
+        .find(|(_, other)| other.contract == one.contract);
+    if let Some((twin, _)) = twin {
+        return Some(format!(
+            "it is the same as model {twin}; remove one of them"
+        ));
+    }
+    (others.len() >= MAX_CONTRACTS)
+        .then(|| format!("an edge serves at most {MAX_CONTRACTS} models; start another one for it"))
+}
+
+fn problem(name: &str, reason: &str, stays: bool) -> String {
+    let stays = if stays {
+        "; the one loaded before stays"
+    } else {
+        ""
+    };
+    format!("model {name}: {reason}{stays}")
+}
+
+/// Does what a file may bring to panic; that mustn't end an edge which serves other models.
+fn guarded<T>(what: &str, attempt: impl FnOnce() -> Result<T>) -> Result<T> {
+    let done = catch_unwind(AssertUnwindSafe(attempt));
+    done.unwrap_or_else(|panic| Err(anyhow!("{what} panicked: {}", out::panicked(&*panic))))
+}
+
 /// A model that can't be loaded; no news where it was said before.
 struct Trouble {
     stamp: Stamp,
@@ -239,7 +307,7 @@ struct Trouble {
 
 /// Runs frames of a grey picture through each rung, so that all code and memory is in place, and
 /// measures what a batch costs.
-fn warm_up(model: &Model, ranked: usize, compute: &Device) -> Result<(Stage, (u32, u32))> {
+fn warm_up(model: &Model, ranked: usize, compute: &Device) -> Result<(Stage, CostGuess)> {
     let opened = &model.opened;
     let stage = Stage::open(&model.bank, opened.tail.clone(), ranked, compute)?;
     let device = DeviceStage::open(&model.bank, opened.head.clone(), compute)?;
@@ -264,12 +332,34 @@ fn warm_up(model: &Model, ranked: usize, compute: &Device) -> Result<(Stage, (u3
     let [one, more] = times_us;
     let each = more.saturating_sub(one) / (WARM_UP_BATCH as u64 - 1);
     let us = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    Ok((stage, (us(one.saturating_sub(each)), us(each))))
+    let cost = CostGuess {
+        fixed_us: us(one.saturating_sub(each)),
+        each_us: us(each),
+    };
+    Ok((stage, cost))
 }
 
 fn list(problems: &[String]) -> String {
     match problems {
         [] => format!("; a model is a sub-folder with a {MANIFEST}"),
         some => format!(": {}", some.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_loading_is_an_error_that_says_what_panicked() {
+        let check = |attempt: fn() -> Result<()>, expected: &str| {
+            let error = guarded("loading it", attempt).expect_err("it panics");
+            assert_eq!(error.to_string(), expected);
+        };
+        check(|| panic!("a text"), "loading it panicked: a text");
+        check(
+            || panic!("a number, {}", 7),
+            "loading it panicked: a number, 7",
+        );
     }
 }

@@ -1,18 +1,21 @@
 //! From start to drain.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow};
 use split_runtime::grpc::{Edge, EdgeLimits, EdgeOptions, Placement};
-use split_runtime::{BatchKey, Contract, EdgeConfig, HubConfig, SchedulerConfig};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use split_runtime::{BatchKey, Contract, EdgeConfig, HubConfig, SchedulerConfig, ServedKey};
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::EdgeSettings;
+use crate::program::signals::Signals;
 use crate::program::{backend, out};
-use crate::repository::{Look, Repository};
+use crate::repository::{Look, Repository, Served};
 use crate::shelf::Shelf;
+use crate::stamp::{Stamp, stamp};
 
 /// How much longer than their last stream models stay loaded.
 const AFTER_STREAMS: Duration = Duration::from_secs(2);
@@ -22,81 +25,102 @@ pub(crate) fn run(settings: &EdgeSettings) -> Result<ExitCode> {
     // What can be wrong in the settings is said before models are loaded.
     let (listen, admin) = (settings.listen()?, settings.admin()?);
     let (drain, poll) = (settings.drain()?, settings.poll()?);
-    let tls = settings.tls()?;
+    let sizes = settings.sizes()?;
+    let certificates = Certificates::read(settings)?;
     let compute = backend::open(settings.backend()?)?;
-    let mut repository = Repository::new(settings.models()?, compute, settings.top()?);
-    let look = repository.look(true)?;
-    if !look.problems.is_empty() {
-        bail!("{}", look.problems.join("; "));
-    }
-    let mut options = EdgeOptions::new(hub(settings, &repository)?);
-    options.listen = listen;
-    options.admin = admin;
-    options.limits = EdgeLimits {
-        connections_max: options.hub.connections_max,
-        ..EdgeLimits::new()
-    };
-    options.tls = tls;
-    options.placement = Placement::Thread;
+    let repository = Repository::new(settings.models()?, compute, settings.top()?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("starting the threads for connections")?;
-    let result = runtime.block_on(serve(settings, options, repository, (drain, poll)));
+    let result = runtime.block_on(async {
+        // Before models are loaded: that may take longer than a supervisor waits.
+        let mut signals = Signals::listen(true)?;
+        let Some(repository) = first(repository, &mut signals).await? else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        let mut options = EdgeOptions::new(hub(sizes, &repository));
+        options.listen = listen;
+        options.admin = admin;
+        options.limits = EdgeLimits {
+            connections_max: options.hub.connections_max,
+            ..EdgeLimits::new()
+        };
+        options.tls = certificates.config();
+        options.placement = Placement::Thread;
+        let shelf = Shelf::default();
+        let on_shelf = put_new(&shelf, &repository, &[]);
+        let edge = Edge::start(options, shelf.clone()).await?;
+        let models = Models {
+            repository: Some(repository),
+            shelf,
+            on_shelf,
+            drain,
+            said: Vec::new(),
+        };
+        serve(edge, models, certificates, poll, signals).await
+    });
     // A model that is being loaded must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
-/// Signals, as far as the system has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
-    Reload,
-    Drain,
+/// Loads what the edge begins with; nothing where a signal comes first.
+async fn first(mut repository: Repository, signals: &mut Signals) -> Result<Option<Repository>> {
+    let loading = tokio::task::spawn_blocking(move || {
+        let look = repository.look(true);
+        (repository, look)
+    });
+    let (repository, look) = tokio::select! {
+        loaded = loading => loaded.context("loading models")?,
+        _ = signals.end(1) => {
+            out::log("ended before anything was served");
+            return Ok(None);
+        }
+    };
+    // What a running edge goes on with, it also starts with.
+    for problem in look?.problems {
+        out::log(&format!("warning: {problem}"));
+    }
+    Ok(Some(repository))
 }
 
 /// What is known of a reload that runs beside the edge.
 type Loading = JoinHandle<(Repository, Result<Look>)>;
 
 async fn serve(
-    settings: &EdgeSettings,
-    options: EdgeOptions,
-    repository: Repository,
-    (drain, poll): (Duration, Option<Duration>),
+    edge: Edge,
+    mut models: Models,
+    mut certificates: Certificates<'_>,
+    poll: Option<Duration>,
+    mut signals: Signals,
 ) -> Result<ExitCode> {
-    let mut wishes = wishes()?;
-    let shelf = Shelf::default();
-    let on_shelf = put_new(&shelf, &repository, &[]);
-    let edge = Edge::start(options, shelf.clone()).await?;
-    out::line(&format!("listening on {}", edge.address()));
+    // An edge serves on though nobody reads what it prints.
+    let _ = out::line(&format!("listening on {}", edge.address()));
     if let Some(admin) = edge.admin_address() {
-        out::line(&format!("admin on {admin}"));
+        let _ = out::line(&format!("admin on {admin}"));
     }
-    let mut models = Models {
-        repository: Some(repository),
-        shelf,
-        on_shelf,
-        drain,
-    };
     let mut loading: Option<Loading> = None;
     let mut asked = false;
+    let mut ends = signals.clone();
     // A drain is never kept waiting by a reload: both are looked at side by side.
     loop {
         tokio::select! {
-            wish = wishes.recv() => match wish {
-                Some(Wish::Reload) => {
-                    reload_tls(&edge, settings);
-                    asked = true;
-                }
-                Some(Wish::Drain) | None => break,
-            },
-            (repository, look) = loaded(&mut loading) => {
+            biased;
+            _ = ends.end(1) => break,
+            () = signals.reload() => {
+                certificates.reload(&edge);
+                asked = true;
+            }
+            done = loaded(&mut loading) => {
                 loading = None;
-                models.swap(&edge, &repository, look)?;
-                models.repository = Some(repository);
+                models.settle(&edge, done);
             }
             () = pause(poll), if poll.is_some() && loading.is_none() => {
+                if certificates.changed() {
+                    certificates.reload(&edge);
+                }
                 loading = models.look(false);
             }
         }
@@ -105,6 +129,7 @@ async fn serve(
             asked = false;
         }
     }
+    let drain = models.drain;
     out::log(&format!("draining, for at most {} s", drain.as_secs()));
     tokio::select! {
         drained = edge.drain(drain) => {
@@ -114,23 +139,17 @@ async fn serve(
             }
             out::log("the drain's time is over; what was left got no answer");
         }
-        () = second(&mut wishes) => out::log("ended by a second signal"),
+        _ = signals.end(2) => out::log("ended by a second signal"),
     }
     Ok(ExitCode::FAILURE)
 }
 
-async fn second(wishes: &mut mpsc::Receiver<Wish>) {
-    while wishes.recv().await == Some(Wish::Reload) {}
-}
-
-/// The end of a reload; never, where none runs or it broke off.
-async fn loaded(loading: &mut Option<Loading>) -> (Repository, Result<Look>) {
-    if let Some(handle) = loading
-        && let Ok(done) = handle.await
-    {
-        return done;
+/// The end of a reload; never, where none runs.
+async fn loaded(loading: &mut Option<Loading>) -> Result<(Repository, Result<Look>), JoinError> {
+    match loading {
+        Some(handle) => handle.await,
+        None => std::future::pending().await,
     }
-    std::future::pending().await
 }
 
 async fn pause(poll: Option<Duration>) {
@@ -147,6 +166,8 @@ struct Models {
     shelf: Shelf,
     on_shelf: Vec<BatchKey>,
     drain: Duration,
+    /// What the last look found wrong.
+    said: Vec<String>,
 }
 
 impl Models {
@@ -154,49 +175,81 @@ impl Models {
     fn look(&mut self, asked: bool) -> Option<Loading> {
         let mut repository = self.repository.take()?;
         Some(tokio::task::spawn_blocking(move || {
-            let look = repository.look(asked);
+            let look = catch_unwind(AssertUnwindSafe(|| repository.look(asked)));
+            let look = look.unwrap_or_else(|panic| {
+                Err(anyhow!("looking panicked: {}", out::panicked(&*panic)))
+            });
             (repository, look)
         }))
     }
 
-    /// Swaps in what a reload found.
-    fn swap(&mut self, edge: &Edge, repository: &Repository, look: Result<Look>) -> Result<()> {
+    /// Takes the repository back, and into service what a reload found.
+    fn settle(&mut self, edge: &Edge, done: Result<(Repository, Result<Look>), JoinError>) {
+        match done {
+            Ok((repository, look)) => {
+                self.take(edge, &repository, look);
+                self.repository = Some(repository);
+            }
+            Err(error) => out::log(&format!(
+                "reload: {error}; what is served stays, and is never loaded again"
+            )),
+        }
+    }
+
+    fn take(&mut self, edge: &Edge, repository: &Repository, look: Result<Look>) {
         let look = match look {
             Ok(look) => look,
             Err(error) => {
                 let said = out::said(&error);
-                out::log(&format!("reload: {said}; what was served before stays"));
-                return Ok(());
+                self.say(vec![format!("{said}; what was served before stays")], false);
+                return;
             }
         };
-        for problem in &look.problems {
-            out::log(&format!("reload: {problem}"));
-        }
-        if look.changed {
-            let keys = put_new(&self.shelf, repository, &self.on_shelf);
-            let served: Vec<(Contract, BatchKey)> = repository
-                .served()
-                .map(|one| (one.contract.clone(), one.key))
-                .collect();
-            edge.set_contracts(&served, self.drain)?;
-            for gone in self.on_shelf.iter().filter(|key| !keys.contains(key)) {
-                let (shelf, gone, drain) = (self.shelf.clone(), *gone, self.drain);
-                tokio::spawn(async move {
-                    tokio::time::sleep(drain + AFTER_STREAMS).await;
-                    shelf.take_away(&gone);
-                });
+        self.say(look.problems, look.asked);
+        let count = repository.served().count();
+        match look.changed.then(|| self.swap(edge, repository)) {
+            Some(Ok(())) => out::log(&format!("reload: swapped in, {count} models are served")),
+            Some(Err(error)) => {
+                let said = out::said(&error);
+                out::log(&format!("reload: {said}; what was served before stays"));
             }
-            self.on_shelf = keys;
+            None if look.asked => out::log(&format!(
+                "reload: nothing to swap, {count} models are served"
+            )),
+            None => {}
         }
-        if look.asked || look.changed {
-            let count = self.on_shelf.len();
-            let what = if look.changed {
-                "swapped in"
-            } else {
-                "nothing to swap"
-            };
-            out::log(&format!("reload: {what}, {count} models are served"));
+    }
+
+    /// Says what is wrong; polling doesn't say again what it said the last time.
+    fn say(&mut self, problems: Vec<String>, asked: bool) {
+        for problem in &problems {
+            if asked || !self.said.contains(problem) {
+                out::log(&format!("reload: {problem}"));
+            }
         }
+        self.said = problems;
+    }
+
+    fn swap(&mut self, edge: &Edge, repository: &Repository) -> Result<()> {
+        let keys = put_new(&self.shelf, repository, &self.on_shelf);
+        let served: Vec<(Contract, ServedKey)> = repository
+            .served()
+            .map(|one| (one.contract.clone(), one.served_key()))
+            .collect();
+        if let Err(error) = edge.set_contracts(&served, self.drain) {
+            for new in keys.iter().filter(|key| !self.on_shelf.contains(key)) {
+                self.shelf.take_away(new);
+            }
+            return Err(error.into());
+        }
+        for gone in self.on_shelf.iter().filter(|key| !keys.contains(key)) {
+            let (shelf, gone, drain) = (self.shelf.clone(), *gone, self.drain);
+            tokio::spawn(async move {
+                tokio::time::sleep(drain + AFTER_STREAMS).await;
+                shelf.take_away(&gone);
+            });
+        }
+        self.on_shelf = keys;
         Ok(())
     }
 }
@@ -213,66 +266,67 @@ fn put_new(shelf: &Shelf, repository: &Repository, there: &[BatchKey]) -> Vec<Ba
     keys
 }
 
-fn reload_tls(edge: &Edge, settings: &EdgeSettings) {
-    match settings.tls() {
-        Ok(Some(config)) => edge.reload_tls(config),
-        Ok(None) => {}
-        Err(error) => {
-            let said = out::said(&error);
-            out::log(&format!(
-                "reload: {said}; the certificates loaded before stay"
-            ));
+/// Certificates as files that may be renewed.
+struct Certificates<'a> {
+    settings: &'a EdgeSettings,
+    stamp: Stamp,
+    first: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl<'a> Certificates<'a> {
+    fn read(settings: &'a EdgeSettings) -> Result<Self> {
+        // Before they are read: a change in between is found by the next look.
+        let stamp = stamp(&settings.tls_files());
+        let first = settings.tls()?;
+        Ok(Self {
+            settings,
+            stamp,
+            first,
+        })
+    }
+
+    /// TLS as it was at the start.
+    fn config(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.first.clone()
+    }
+
+    fn changed(&self) -> bool {
+        stamp(&self.settings.tls_files()) != self.stamp
+    }
+
+    fn reload(&mut self, edge: &Edge) {
+        self.stamp = stamp(&self.settings.tls_files());
+        match self.settings.tls() {
+            Ok(Some(config)) => {
+                edge.reload_tls(config);
+                out::log("reload: certificates are read again");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let said = out::said(&error);
+                out::log(&format!(
+                    "reload: {said}; the certificates loaded before stay"
+                ));
+            }
         }
     }
 }
 
-fn hub(settings: &EdgeSettings, repository: &Repository) -> Result<HubConfig> {
-    let (batch_max, waiting_max, connections_max) = settings.sizes()?;
+fn hub(
+    (batch_max, waiting_max, connections_max): (usize, usize, usize),
+    repository: &Repository,
+) -> HubConfig {
     let contracts = repository.served().map(|one| one.contract.clone());
-    let longest = |cost: fn(&(u32, u32)) -> u32| {
-        let costs = repository.served().map(|one| cost(&one.cost_us));
-        costs.max().unwrap_or(0)
-    };
     let scheduler = SchedulerConfig {
         batch_max,
         waiting_max,
-        ..SchedulerConfig::new(longest(|cost| cost.0), longest(|cost| cost.1))
+        // Each model brings its own guess.
+        ..SchedulerConfig::new(0, 0)
     };
-    Ok(HubConfig {
+    HubConfig {
         connection: EdgeConfig::new(contracts.collect()),
         scheduler,
-        keys: repository.served().map(|one| one.key).collect(),
+        keys: repository.served().map(Served::served_key).collect(),
         connections_max,
-    })
-}
-
-/// SIGHUP, SIGINT and SIGTERM from now on; Ctrl-C alone where the others don't exist.
-fn wishes() -> Result<mpsc::Receiver<Wish>> {
-    let (sender, receiver) = mpsc::channel(8);
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let kinds = [
-            (SignalKind::hangup(), Wish::Reload),
-            (SignalKind::interrupt(), Wish::Drain),
-            (SignalKind::terminate(), Wish::Drain),
-        ];
-        for (kind, wish) in kinds {
-            let mut signals = signal(kind).context("listening for signals")?;
-            let sender = sender.clone();
-            tokio::spawn(async move {
-                while signals.recv().await.is_some() {
-                    // As many wishes as fit will do; one more of the same changes nothing.
-                    let _ = sender.try_send(wish);
-                }
-            });
-        }
     }
-    #[cfg(not(unix))]
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            let _ = sender.try_send(Wish::Drain);
-        }
-    });
-    Ok(receiver)
 }

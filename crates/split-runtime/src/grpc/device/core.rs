@@ -36,7 +36,13 @@ pub enum Reply {
     /// An edge answered in time.
     Edge(Answer),
     /// The device answered by its fallback, in time.
-    Device(Vec<u8>),
+    Device {
+        /// What the fallback gave.
+        body: Vec<u8>,
+        /// Why no edge did: what went wrong last, or [`DeviceError::Expired`] where one still computed
+        /// when the device had to begin.
+        why: DeviceError,
+    },
 }
 
 /// Why a request has no answer.
@@ -141,6 +147,10 @@ struct Open {
     local: Option<Vec<u8>>,
     /// What the last refusal said.
     detail: String,
+    /// How the last attempt ended.
+    trouble: Option<DeviceError>,
+    /// Whether any connection took the frame.
+    sent: bool,
     /// Why the last connection didn't take the frame.
     unsendable: Option<SendError>,
     reply: oneshot::Sender<Result<Reply, DeviceError>>,
@@ -200,6 +210,8 @@ impl Core {
             fallback,
             local: None,
             detail: String::new(),
+            trouble: None,
+            sent: false,
             unsendable: None,
             reply,
         };
@@ -325,6 +337,20 @@ impl Core {
         self.links.subscribe()
     }
 
+    /// What is wrong with the edges while a frame finds none.
+    fn why_down(&self) -> String {
+        let links = self.links.borrow();
+        let is_open = |link: &LinkState| matches!(link, LinkState::Open(_));
+        if links.iter().any(is_open) {
+            return "the edge failed too often just before".to_owned();
+        }
+        let mut whys = links.iter().filter_map(|link| match link {
+            LinkState::Down(why) if !why.is_empty() => Some(why),
+            _ => None,
+        });
+        whys.next_back().cloned().unwrap_or_default()
+    }
+
     pub(crate) fn set_link(&self, link: usize, state: LinkState) {
         self.links.send_modify(|links| links[link] = state);
     }
@@ -395,7 +421,7 @@ impl Core {
             let Some(action) = state.dispatcher.poll_action() else {
                 break;
             };
-            state.act(now, action);
+            state.act(now, action, || self.why_down());
         }
         for link in 0..state.links.len() {
             if !state.transmit(link) {
@@ -427,7 +453,7 @@ impl Core {
                 DeviceEvent::Draining { .. } => state.dispatcher.set_endpoint(now, link, false),
                 DeviceEvent::Outcome { seq, outcome } => {
                     if let Some(attempt) = state.links[link].attempts.remove(&seq) {
-                        state.note_refusal(attempt, &outcome);
+                        state.note(attempt, &outcome);
                         state.dispatcher.attempt_ended(now, attempt, outcome);
                     }
                 }
@@ -457,8 +483,44 @@ impl Core {
     }
 }
 
+impl Open {
+    /// Tells who asked how it ended.
+    fn end(mut self, ending: Ending, why_down: impl FnOnce() -> String) {
+        let result = match (ending, self.local.take()) {
+            (Ending::Answered(answer), _) => Ok(Reply::Edge(answer)),
+            (Ending::Fallback, Some(body)) => {
+                let why = self.why_local(why_down);
+                Ok(Reply::Device { body, why })
+            }
+            (Ending::Refused(status), _) => Err(match self.unsendable {
+                Some(error) => DeviceError::Unsendable(error),
+                None => DeviceError::Refused {
+                    status,
+                    detail: self.detail,
+                },
+            }),
+            (Ending::Lost, _) => Err(DeviceError::Lost),
+            _ => Err(DeviceError::Expired),
+        };
+        // Who asked may have gone.
+        let _ = self.reply.send(result);
+    }
+
+    fn why_local(&mut self, why_down: impl FnOnce() -> String) -> DeviceError {
+        if let Some(error) = self.unsendable.take() {
+            return DeviceError::Unsendable(error);
+        }
+        match self.trouble.take() {
+            Some(trouble) => trouble,
+            None if self.sent => DeviceError::Expired,
+            None => DeviceError::NotConnected { detail: why_down() },
+        }
+    }
+}
+
 impl State {
-    fn act(&mut self, now: Time, action: Action) {
+    /// `why_down` says what is wrong with the edges that are not connected.
+    fn act(&mut self, now: Time, action: Action, why_down: impl FnOnce() -> String) {
         match action {
             Action::Send {
                 request,
@@ -477,17 +539,7 @@ impl State {
                 let Some(open) = self.open.remove(&request) else {
                     return;
                 };
-                let detail = open.detail;
-                let result = match (ending, open.local, open.unsendable) {
-                    (Ending::Answered(answer), ..) => Ok(Reply::Edge(answer)),
-                    (Ending::Fallback, Some(body), _) => Ok(Reply::Device(body)),
-                    (Ending::Refused(_), _, Some(error)) => Err(DeviceError::Unsendable(error)),
-                    (Ending::Refused(status), ..) => Err(DeviceError::Refused { status, detail }),
-                    (Ending::Lost, ..) => Err(DeviceError::Lost),
-                    _ => Err(DeviceError::Expired),
-                };
-                // Who asked may have gone.
-                let _ = open.reply.send(result);
+                open.end(ending, why_down);
             }
         }
     }
@@ -513,6 +565,7 @@ impl State {
         };
         match connection.send(now, &request) {
             Ok(seq) => {
+                open.sent = true;
                 open.unsendable = None;
                 link.attempts.insert(seq, attempt);
             }
@@ -523,14 +576,23 @@ impl State {
         }
     }
 
-    fn note_refusal(&mut self, attempt: AttemptId, outcome: &Outcome) {
-        let Outcome::Refused { answer, .. } = outcome else {
+    fn note(&mut self, attempt: AttemptId, outcome: &Outcome) {
+        let request = self.dispatcher.request_of(attempt);
+        let Some(open) = request.and_then(|id| self.open.get_mut(&id)) else {
             return;
         };
-        let request = self.dispatcher.request_of(attempt);
-        if let Some(open) = request.and_then(|id| self.open.get_mut(&id)) {
-            open.detail.clone_from(&answer.detail);
-        }
+        open.trouble = Some(match outcome {
+            Outcome::Answered { .. } => return,
+            Outcome::Refused { answer, .. } => {
+                open.detail.clone_from(&answer.detail);
+                DeviceError::Refused {
+                    status: answer.status,
+                    detail: answer.detail.clone(),
+                }
+            }
+            Outcome::Expired => DeviceError::Expired,
+            Outcome::Lost => DeviceError::Lost,
+        });
     }
 
     /// Hands bytes to the transport; `false` if it takes too few of them.

@@ -11,7 +11,7 @@ use super::model::Runner;
 use crate::grpc::clock::Clock;
 use crate::grpc::outgoing::Outgoing;
 use crate::proto::{Answer, ConfigError, Contract, ProtocolError, Status};
-use crate::serving::{Batch, BatchKey, Call, EdgeHub};
+use crate::serving::{Batch, Call, EdgeHub, ServedKey};
 use crate::time::Time;
 
 /// Where a model runs.
@@ -81,7 +81,7 @@ impl Core {
     /// Changes what is served, for new streams and calls at once.
     pub(crate) fn set_contracts(
         &self,
-        served: &[(Contract, BatchKey)],
+        served: &[(Contract, ServedKey)],
         within_us: u64,
     ) -> Result<(), ConfigError> {
         let mut state = self.lock();

@@ -19,7 +19,7 @@ use crate::grpc::pb::inference::{
     ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
     ServerReadyResponse,
 };
-use crate::proto::{Answer, Contract, MAX_BUDGET_US, Status as Ending};
+use crate::proto::{Answer, Contract, MAX_BUDGET_US, Status as Ending, bank_of};
 use crate::serving::Call;
 
 /// The name of the one output.
@@ -80,8 +80,8 @@ impl GrpcInferenceService for InferenceService {
         request: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
         let ModelMetadataRequest { name, version } = request.into_inner();
-        let contract = self.find(&name, &version)?;
-        Ok(Response::new(metadata(&contract)))
+        let found = self.find(&name, &version)?;
+        Ok(Response::new(metadata(&found)))
     }
 
     async fn model_infer(
@@ -110,14 +110,15 @@ impl InferenceService {
         sent_timeout: Option<Duration>,
         request: ModelInferRequest,
     ) -> Result<ModelInferResponse, Status> {
-        let contract = self.find(&request.model_name, &request.model_version)?;
+        let frames = || frames_of_infer(&request, self.limits.frames_per_call_max);
+        let contract = self.pick(&request.model_name, &request.model_version, frames)?;
         check_digests(&contract, &request)?;
         let rung = whole_number(&request, "rung")?
             .map(u16::try_from)
             .transpose()
             .map_err(|_| bad("parameter `rung` is above 65535"))?;
         let budget_us = self.budget_us(whole_number(&request, "timeout")?, sent_timeout)?;
-        let frames = frames_of_infer(&request, self.limits.frames_per_call_max)?;
+        let frames = frames()?;
         let mut open = OpenCalls {
             core: Arc::clone(&self.core),
             ids: Vec::with_capacity(frames.len()),
@@ -158,21 +159,50 @@ impl InferenceService {
         Ok(response(request, answers))
     }
 
-    fn find(&self, name: &str, version: &str) -> Result<Contract, Status> {
+    /// The one contract that is meant. Without a version two models may share a split point: then the
+    /// first frame says of which bank it is.
+    fn pick(
+        &self,
+        name: &str,
+        version: &str,
+        frames: impl FnOnce() -> Result<Vec<Vec<u8>>, Status>,
+    ) -> Result<Contract, Status> {
+        let mut found = self.find(name, version)?;
+        if found.len() > 1 {
+            let frames = frames()?;
+            let bank = frames.first().and_then(|frame| bank_of(frame));
+            let index = found.iter().position(|one| Some(one.bank) == bank);
+            let index = index.ok_or_else(|| {
+                let versions: Vec<String> = found.iter().map(|one| model_of(one).1).collect();
+                Status::failed_precondition(format!(
+                    "model `{}` has the versions {}, and the frame is of none of them; name one",
+                    shorten(name),
+                    versions.join(", ")
+                ))
+            })?;
+            return Ok(found.swap_remove(index));
+        }
+        Ok(found.remove(0))
+    }
+
+    /// All contracts of a model, at least one; without a version there may be several.
+    fn find(&self, name: &str, version: &str) -> Result<Vec<Contract>, Status> {
         let contracts = self.core.contracts();
-        let found = contracts.iter().find(|contract| {
+        let fits = |contract: &&Contract| {
             let (split, bank) = model_of(contract);
             split == name && (version.is_empty() || bank == version)
-        });
-        found.cloned().ok_or_else(|| {
+        };
+        let found: Vec<Contract> = contracts.iter().filter(fits).cloned().collect();
+        if found.is_empty() {
             let served: Vec<String> = contracts.iter().map(ToString::to_string).collect();
-            Status::not_found(format!(
+            return Err(Status::not_found(format!(
                 "model `{}` version `{}` isn't served; served are {}",
                 shorten(name),
                 shorten(version),
                 served.join(", ")
-            ))
-        })
+            )));
+        }
+        Ok(found)
     }
 
     /// The shorter of what the request says and what gRPC says, with a default for neither.
@@ -207,8 +237,10 @@ impl Drop for OpenCalls {
     }
 }
 
-fn metadata(contract: &Contract) -> ModelMetadataResponse {
-    let (name, version) = model_of(contract);
+/// The contracts of a model; digests are those of the first.
+fn metadata(contracts: &[Contract]) -> ModelMetadataResponse {
+    let contract = &contracts[0];
+    let (name, _) = model_of(contract);
     let tensor = |name: &str| TensorMetadata {
         name: name.to_owned(),
         datatype: "BYTES".to_owned(),
@@ -222,7 +254,7 @@ fn metadata(contract: &Contract) -> ModelMetadataResponse {
     ];
     ModelMetadataResponse {
         name,
-        versions: vec![version],
+        versions: contracts.iter().map(|one| model_of(one).1).collect(),
         platform: "split-runtime".to_owned(),
         inputs: vec![tensor(INPUT)],
         outputs: vec![tensor(OUTPUT)],

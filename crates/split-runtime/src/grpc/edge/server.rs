@@ -26,7 +26,7 @@ use crate::grpc::outgoing::MAX_CHUNK_MESSAGE_BYTES;
 use crate::grpc::pb::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use crate::grpc::pb::stream::split_edge_server::SplitEdgeServer;
 use crate::proto::{ConfigError, Contract, MAX_BUDGET_US};
-use crate::serving::{BatchKey, EdgeHub};
+use crate::serving::{EdgeHub, ServedKey};
 
 /// Why an edge didn't start.
 #[derive(Debug, thiserror::Error)]
@@ -190,14 +190,14 @@ impl Edge {
     }
 
     /// Serves these contracts from here on, each with the key under which the model gets its
-    /// frames; the model has to know them before. Devices whose contracts are all served again don't
+    /// frames and what its batches cost at first; the model has to know them before. Devices whose contracts are all served again don't
     /// notice; streams of the others are answered and end within `within`.
     ///
     /// # Errors
     /// [`StartError::Config`] where the contracts are out of range; what was served stays then.
     pub fn set_contracts(
         &self,
-        served: &[(Contract, BatchKey)],
+        served: &[(Contract, ServedKey)],
         within: Duration,
     ) -> Result<(), StartError> {
         let within_us = crate::grpc::clock::whole_us(within);
