@@ -51,7 +51,7 @@ enum Command {
     Bench(LabArgs),
     /// Play policies, faults and overload in virtual time: `simulate policy`, `faults`, `overload`, `menu`
     Simulate(LabArgs),
-    /// Fetch public data sets: `data cifar10 --out DIR`
+    /// Fetch public data sets: `data cifar10 --out DIR`; or `data embedded`, the own one as files
     Data(LabArgs),
     /// List every legal cut of a backbone with its cost: `splits --model yolox_nano`
     Splits(LabArgs),

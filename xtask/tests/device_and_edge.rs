@@ -137,6 +137,27 @@ mod commands {
     }
 
     #[test]
+    fn pictures_of_the_embedded_set_become_files_that_encode_reads() {
+        let dir = TempDir::new().unwrap();
+        let photos = dir.path().join("photos");
+        let mut command = lab("data");
+        command.args(["embedded", "--count", "3", "--out"]);
+        let output = command.arg(&photos).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let mut names: Vec<String> = fs::read_dir(&photos)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["0000-bird.png", "0001-car.png", "0002-cat.png"]);
+        let drawn = image::open(photos.join("0002-cat.png")).unwrap().to_rgb8();
+        let own =
+            split_backbone::embedded::pictures(split_backbone::embedded::EmbeddedSplit::Test, 3)
+                .unwrap();
+        assert_eq!(drawn.as_raw().as_slice(), own.rgb8(2));
+    }
+
+    #[test]
     fn training_leaves_bank_record_table_and_plot() {
         let dir = TRAINED.path();
         let text = fs::read_to_string(dir.join("results.json")).unwrap();

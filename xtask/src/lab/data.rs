@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand};
+use image::ColorType;
+use split_backbone::embedded::{self, EmbeddedSplit};
+
+use crate::values::at_least_one;
 
 mod fetch;
 mod unpack;
@@ -26,6 +30,18 @@ enum Set {
     ///
     /// An interrupted download goes on where it stopped when the command is given again.
     Cifar10(Cifar10Args),
+    /// The first test pictures of the embedded set as PNG files, for programs that read files
+    Embedded(EmbeddedArgs),
+}
+
+#[derive(Args, Debug)]
+struct EmbeddedArgs {
+    /// Folder for the files, named `NUMBER-CLASS.png`
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How many
+    #[arg(long, value_parser = at_least_one, default_value_t = 20)]
+    count: usize,
 }
 
 #[derive(Args, Debug)]
@@ -72,7 +88,27 @@ const TEST: [&str; 1] = ["test_batch.bin"];
 
 /// Runs the command.
 pub(crate) fn run(args: &DataArgs) -> Result<()> {
-    let Set::Cifar10(args) = &args.set;
+    match &args.set {
+        Set::Cifar10(args) => fetched(args),
+        Set::Embedded(args) => written(args),
+    }
+}
+
+fn written(args: &EmbeddedArgs) -> Result<()> {
+    let pictures = embedded::pictures(EmbeddedSplit::Test, args.count)?;
+    fs::create_dir_all(&args.out).with_context(|| format!("creating {}", args.out.display()))?;
+    let side = u32::try_from(embedded::SIDE)?;
+    for (index, label) in pictures.labels().iter().enumerate() {
+        let class = embedded::CLASSES[usize::from(*label)];
+        let path = args.out.join(format!("{index:04}-{class}.png"));
+        image::save_buffer(&path, pictures.rgb8(index), side, side, ColorType::Rgb8)
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    say!("{}: {} pictures", args.out.display(), pictures.len());
+    Ok(())
+}
+
+fn fetched(args: &Cifar10Args) -> Result<()> {
     let (dir, counts) = cifar10(args)?;
     say!(
         "{}: {} training and {} test pictures",

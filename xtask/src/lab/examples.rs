@@ -42,7 +42,9 @@ Examples:
       the entropy coders alone";
 
 pub(crate) const DATA: &str = "\
-Example:
+Examples:
+  cargo xtask data embedded --out photos
+      twenty pictures as files
   cargo xtask data cifar10 --out pictures
       then `--data cifar10:pictures`; an interrupted download goes on";
 
