@@ -5,13 +5,16 @@ Started by that command, not by hand. The folder named on the command line holds
     spec.json    strides and dilations of the stages, names and shapes of the tensors, threads
     weights.f32  the tensors, one behind the other, little-endian
     input.f32    the pictures of one batch
+    symbols.i32  their symbols, picture by picture, channel by channel
 
-First line of the answer: the engines found, with the class scores of the first pictures, and what is
-missing. Then each line of the input names an engine by its place and is answered with the milliseconds
-it took for the batch, right after a run that is not timed. Batch norms are folded already; what kind of block and shortcut the network has
-shows in its weights.
+First line of the answer: what was found, for which step, engines with the class scores of the first
+pictures, and what is missing. Then each line of the input names one of them by its place and is answered
+with the milliseconds it took for the batch, right after a run that is not timed. Batch norms are folded
+already; what kind of block and shortcut the network has shows in its weights.
 """
 
+import importlib.machinery
+import importlib.util
 import json
 import os
 import sys
@@ -209,6 +212,47 @@ class Onnx:
         return self.node("Gemm", [x, self.constant("fc.weight", weight), self.constant("fc.bias", bias)])
 
 
+def sixteen_bits(counts):
+    """A cumulative table with a sum of 2^16 and no empty slot, with one more for what has none."""
+    shares = counts * (65535.0 / counts.sum())
+    frequencies = [max(1, round(share)) for share in shares.tolist()] + [1]
+    frequencies[frequencies.index(max(frequencies))] += 65536 - sum(frequencies)
+    return [0, *np.cumsum(frequencies).tolist()]
+
+
+class CompressAi:
+    """CompressAI's rANS, the extension alone, through the lists that CompressAI hands it.
+
+    A table for each channel, counted on the very symbols that are coded: in its favour.
+    """
+
+    def __init__(self):
+        package = importlib.util.find_spec("compressai")
+        if package is None:
+            raise ImportError("No module named 'compressai'")
+        # The package itself would import much more than the coder.
+        finder = importlib.machinery.PathFinder.find_spec("ans", package.submodule_search_locations)
+        ans = importlib.util.module_from_spec(finder)
+        finder.loader.exec_module(ans)
+        from importlib.metadata import version
+
+        self.name = f"compressai-{version('compressai')}-rans"
+        symbols = np.fromfile(folder / "symbols.i32", "<i4").reshape(spec["symbols"])
+        _, channels, places = symbols.shape
+        offsets = symbols.min(axis=(0, 2)).tolist()
+        tables = [sixteen_bits(np.bincount((symbols[:, c] - offsets[c]).ravel())) for c in range(channels)]
+        lengths = [len(table) for table in tables]
+        indexes = np.repeat(np.arange(channels), places).tolist()
+        rest = (indexes, tables, lengths, offsets)
+        pictures = symbols.reshape(len(symbols), -1)
+        encoder, decoder = ans.RansEncoder(), ans.RansDecoder()
+        self.encode = lambda: [encoder.encode_with_indexes(one.tolist(), *rest) for one in pictures]
+        payloads = self.encode()
+        self.decode = lambda: [np.array(decoder.decode_with_indexes(one, *rest), np.float32) for one in payloads]
+        if not np.array_equal(np.stack(self.decode()), pictures):
+            raise ImportError("compressai decodes other symbols than it encoded")
+
+
 def timed(run):
     start = time.perf_counter()
     run()
@@ -217,17 +261,27 @@ def timed(run):
 
 def main():
     tensors = read_tensors()
-    engines, missing = [], []
-    for engine in (Torch, Onnx):
+    runs, found, missing = [], [], []
+
+    def offer(make, title):
         try:
-            engines.append(engine(tensors))
-        except ImportError as error:
-            missing.append(f"{engine.__doc__.split(',')[0].split(' on ')[0]}: {error}")
-    checked = spec["checked"]
-    found = [{"name": e.name, "scores": e.run()[:checked].ravel().tolist()} for e in engines]
+            return make()
+        except (ImportError, OSError) as error:
+            missing.append(f"{title}: {error}")
+            return None
+
+    for engine, title in ((Torch, "PyTorch"), (Onnx, "ONNX Runtime")):
+        if one := offer(lambda: engine(tensors), title):
+            scores = one.run()[: spec["checked"]].ravel().tolist()
+            found.append({"name": one.name, "step": "forward", "scores": scores})
+            runs.append(one.run)
+    if coder := offer(CompressAi, "CompressAI"):
+        for step, run in (("code", coder.encode), ("decode", coder.decode)):
+            found.append({"name": coder.name, "step": step, "scores": []})
+            runs.append(run)
     answer({"peers": found, "missing": missing})
     for line in sys.stdin:
-        run = engines[int(line)].run
+        run = runs[int(line)]
         run()  # Threads have slept while others had their turn.
         answer({"ms": timed(run)})
 

@@ -47,7 +47,7 @@ enum Command {
     /// Measure speed: of a whole split per backend, or `bench codec` for the entropy coders alone
     ///
     /// `--backend flex,wgpu` compiles and measures several backends in one run, `--peers PYTHON` adds
-    /// PyTorch and ONNX Runtime, `--compare RECORD` fails when a step became slower beyond the noise.
+    /// PyTorch, ONNX Runtime and CompressAI, `--compare RECORD` fails when a step became slower beyond the noise.
     Bench(LabArgs),
     /// Play policies, faults and overload in virtual time: `simulate policy`, `faults`, `overload`, `menu`
     Simulate(LabArgs),

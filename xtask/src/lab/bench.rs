@@ -46,8 +46,9 @@ pub(crate) struct BenchArgs {
     /// Append the lines to this record.
     #[arg(long)]
     record: Option<PathBuf>,
-    /// Python that has PyTorch, ONNX Runtime with onnx, or both: they run the whole network on the CPU
-    /// in turn with us, with our weights, on as many threads (benches/peers/README.md).
+    /// Python that has PyTorch, ONNX Runtime with onnx, CompressAI, or some of them: they run the whole
+    /// network and code the symbols on the CPU in turn with us, with our weights, on as many threads
+    /// (benches/peers/README.md).
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
     /// Also send tensors instead of frames: burn-remote on loopback runs the tail, or all of it, and
@@ -319,11 +320,11 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
     };
     let mut tensors = Tensors::start(args, &benches[0], &inputs[0], batch)?;
     let mut times = vec![vec![Vec::new(); STEPS.len()]; benches.len()];
-    let mut peer_times = vec![Vec::new(); peers.names().len()];
+    let mut peer_times = vec![Vec::new(); peers.found().len()];
     // Backends and peers take turns inside every repetition, so that a busy moment hits all alike.
     for round in 0..rounds {
         for (place, (bench, inputs)) in benches.iter().zip(&mut inputs).enumerate() {
-            if !peers.names().is_empty() {
+            if !peers.found().is_empty() {
                 // After the peers' turn our threads have slept; peers get the same run before theirs.
                 inputs.run(bench, Step::Forward)?;
             }
@@ -352,9 +353,12 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
             let line = line(bench, *step, batch, &times, (first, heap));
             // The peers' times on the CPU say nothing beside a graphics card's.
             let is_alike = bench.setup.backend.is_cpu();
-            if *step == Step::Forward && is_alike && !peer_times.is_empty() {
-                let all = peers.names().iter().zip(&peer_times);
-                lines.extend(all.map(|(name, times)| beside(&line, name, times)));
+            let all = peers.found().iter().zip(&peer_times);
+            let mut peers_here = all
+                .filter(|((_, does), _)| does == step && is_alike)
+                .peekable();
+            if peers_here.peek().is_some() {
+                lines.extend(peers_here.map(|((name, _), times)| beside(&line, name, times)));
             } else if *step == Step::Split && place == 0 && args.burn_remote {
                 let frame = args.bank.is_some().then(|| inputs.frame_bytes());
                 lines.extend(tensors.beside(&line, frame, batch));

@@ -37,7 +37,7 @@ Examples:
   cargo xtask bench --bank out/train/bank.safetensors --compare speed.jsonl
       fails when a step became slower beyond the noise
   cargo xtask bench --peers venv/bin/python --burn-remote
-      beside PyTorch, ONNX Runtime, and sending tensors
+      beside PyTorch, ONNX Runtime, CompressAI, and sending tensors
   cargo xtask bench codec --help
       the entropy coders alone";
 

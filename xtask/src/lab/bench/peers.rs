@@ -17,7 +17,7 @@ use split_bottleneck::module_state;
 use tempfile::TempDir;
 
 use super::line::threads;
-use super::steps::{Bench, Inputs};
+use super::steps::{Bench, Inputs, STEPS, Step};
 
 const SCRIPT: &str = include_str!("../../../../benches/peers/network.py");
 
@@ -32,7 +32,7 @@ const REST: Duration = Duration::from_millis(250);
 
 /// Peers that were found, ready to run one batch.
 pub(super) struct Peers {
-    names: Vec<String>,
+    found: Vec<(String, Step)>,
     process: Option<Process>,
 }
 
@@ -53,6 +53,9 @@ struct Hello {
 #[derive(Deserialize)]
 struct Found {
     name: String,
+    /// The step of ours that it does.
+    step: String,
+    /// Class scores, of an engine that runs the network.
     scores: Vec<f32>,
 }
 
@@ -65,7 +68,7 @@ impl Peers {
     /// No peer was asked for.
     pub(super) fn none() -> Self {
         Self {
-            names: Vec::new(),
+            found: Vec::new(),
             process: None,
         }
     }
@@ -86,19 +89,25 @@ impl Peers {
             eprintln!("peer left out: {missing}");
         }
         let ours = inputs.scores(bench, checked);
-        for found in &hello.peers {
-            check_scores(&ours, &found.scores)
-                .with_context(|| format!("{} computes another network", found.name))?;
+        let mut found = Vec::new();
+        for peer in hello.peers {
+            let step = STEPS.into_iter().find(|step| step.name() == peer.step);
+            let step = step.with_context(|| format!("{} does {}", peer.name, peer.step))?;
+            if step == Step::Forward {
+                check_scores(&ours, &peer.scores)
+                    .with_context(|| format!("{} computes another network", peer.name))?;
+            }
+            found.push((peer.name, step));
         }
         Ok(Self {
-            names: hello.peers.into_iter().map(|found| found.name).collect(),
+            found,
             process: Some(process),
         })
     }
 
-    /// As records call them, with versions.
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
+    /// What records call them, with versions, and the step that each does.
+    pub(super) fn found(&self) -> &[(String, Step)] {
+        &self.found
     }
 
     /// Milliseconds that a peer takes for the batch.
@@ -132,6 +141,7 @@ impl Process {
             "stages": stages.collect::<Vec<_>>(),
             "tensors": tensors,
             "input": inputs.input.dims(),
+            "symbols": inputs.symbol_dims(),
             "checked": checked,
             "threads": threads(),
         });
@@ -141,11 +151,17 @@ impl Process {
             .iter()
             .flat_map(|value| value.to_le_bytes())
             .collect();
+        let symbols: Vec<u8> = inputs
+            .symbols
+            .iter()
+            .flat_map(|one| one.values().iter().flat_map(|value| value.to_le_bytes()))
+            .collect();
         for (name, bytes) in [
             ("network.py", SCRIPT.as_bytes()),
             ("spec.json", spec.to_string().as_bytes()),
             ("weights.f32", weights.as_slice()),
             ("input.f32", pixels.as_slice()),
+            ("symbols.i32", symbols.as_slice()),
         ] {
             let path = folder.path().join(name);
             fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;

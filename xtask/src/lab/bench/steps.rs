@@ -88,7 +88,7 @@ pub(super) struct Inputs {
     pub(super) input: Tensor<4>,
     pub(super) activation: Tensor<4>,
     latents: Vec<Latent>,
-    symbols: Vec<Symbols>,
+    pub(super) symbols: Vec<Symbols>,
     frames: Vec<Vec<u8>>,
     latent: Tensor<4>,
     restored: Tensor<4>,
@@ -209,6 +209,13 @@ impl Inputs {
     pub(super) fn heap_peak_bytes(&mut self, bench: &Bench, step: Step) -> Result<u64> {
         let (result, bytes) = heap_peak_bytes(|| self.run(bench, step));
         result.map(|()| bytes)
+    }
+
+    /// Pictures, channels and places of the symbols.
+    pub(super) fn symbol_dims(&self) -> [usize; 3] {
+        let shape = self.symbols[0].shape();
+        let channels = shape.channels();
+        [self.symbols.len(), channels, shape.len() / channels]
     }
 
     /// Mean bytes of a picture's frame.
