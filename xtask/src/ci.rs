@@ -99,7 +99,7 @@ const BACKENDS: &[Call] = &[call(&[
     "--test",
     "released_units",
     "--features",
-    "ndarray,wgpu,remote",
+    "ndarray,wgpu",
     "--locked",
     "--config",
     ".ci/backends.toml",
