@@ -113,6 +113,7 @@ fn benches(args: &BenchArgs) -> Result<Vec<Bench>> {
         backend: args.setup.backend[..1].to_vec(),
         ..args.setup.clone()
     };
+    // The unit is made on flex where it is built, so that another backend's first calls are left to be timed.
     if cfg!(feature = "flex") {
         first.backend = vec![Backend::Flex];
     }
@@ -265,13 +266,9 @@ fn unit(args: &BenchArgs, setup: &mut SetupArgs) -> Result<Unit> {
     Ok(Unit { bank, name })
 }
 
-/// Made on flex where it is built, so that the first calls of another backend are left to be timed.
 fn drawn(args: &SetupArgs) -> Result<Bank> {
     let mut few = args.clone();
     few.train_pictures = Some(32);
-    if cfg!(feature = "flex") {
-        few.backend = vec![Backend::Flex];
-    }
     let setup = few.open()?;
     let cache = setup.cache(&setup.pictures(Part::Train)?, false, |_| {})?;
     let unit = UnitKind::Conv.unit(cache.shape(), None, 2, None);

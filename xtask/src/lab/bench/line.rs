@@ -79,7 +79,9 @@ pub(super) fn first_use(lines: &[Line]) -> Vec<String> {
             *sums.entry((line.backend, line.batch)).or_default() += line.ms_first - line.ms_median;
         }
     }
-    let words = sums.into_iter().map(|((backend, batch), ms)| {
+    // Where it is less than the noise there is nothing to say.
+    let dear = sums.into_iter().filter(|(_, ms)| *ms > 0.5);
+    let words = dear.map(|((backend, batch), ms)| {
         let what = match backend {
             "wgpu" | "cuda" => "shader compilation and autotune",
             _ => "buffers and threads",
