@@ -141,32 +141,34 @@ impl<T: Tail<Output = Tensor<2>>> EdgeStage<T> {
             return Vec::new();
         }
         let mut of_rungs: BTreeMap<usize, (Vec<usize>, Vec<Tensor<4>>)> = BTreeMap::new();
-        let count = batch.len();
         for (place, frame) in batch.into_iter().enumerate() {
             let (places, latents) = of_rungs.entry(frame.rung).or_default();
             places.push(place);
             latents.push(frame.latent);
         }
-        let mut restored: Vec<(usize, Tensor<4>)> = Vec::with_capacity(count);
+        let mut order = Vec::new();
+        let mut activations = Vec::with_capacity(of_rungs.len());
         for (rung, (places, latents)) in of_rungs {
-            let activations = self.codecs[rung].restore(Tensor::cat(latents, 0));
-            restored.extend(places.into_iter().zip(activations.split(1, 0)));
+            order.extend(places);
+            activations.push(self.codecs[rung].restore(Tensor::cat(latents, 0)));
         }
-        restored.sort_by_key(|(place, _)| *place);
-        let activations = restored.into_iter().map(|(_, one)| one).collect();
-        rank(self.tail.forward(Tensor::cat(activations, 0)), self.ranked)
+        let scores = self.tail.forward(Tensor::cat(activations, 0));
+        // The tail took them by rung; answers go back in the order of the frames.
+        let mut answers: Vec<_> = order.into_iter().zip(rank(scores, self.ranked)).collect();
+        answers.sort_by_key(|(place, _)| *place);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 }
 
 /// The `count` best classes of each row of scores `[n, classes]`.
 #[must_use]
 pub fn rank(scores: Tensor<2>, count: usize) -> Vec<Ranking> {
-    let [rows, classes] = scores.dims();
+    let [_, classes] = scores.dims();
     let values: Vec<f32> = scores.into_data().iter::<f32>().collect();
     let ranked = values
         .chunks_exact(classes.max(1))
         .map(|row| Ranking::of_scores(row, count));
-    ranked.take(rows).collect()
+    ranked.collect()
 }
 
 fn open_all(bank: &Bank, compute: &Device) -> Result<Vec<RungCodec>, StageError> {

@@ -323,7 +323,7 @@ impl EdgeHub {
     /// answered and end after `within_us` at the latest.
     ///
     /// # Errors
-    /// [`ConfigError`] where the lists are out of range or differ in length; nothing changed then.
+    /// [`ConfigError`] where they are out of range; nothing changed then.
     pub fn set_contracts(
         &mut self,
         now: Time,

@@ -1,6 +1,5 @@
 //! A model as a folder: a manifest, a bank, and the weights of its backbone.
 
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -9,7 +8,7 @@ use serde::Deserialize;
 use split_backbone::{EMBEDDED_NAME, Opened, embedded};
 use split_bottleneck::{Bank, MAX_ARCHIVE_BYTES};
 
-use super::settings::{MAX_FILE_BYTES, at_line, read};
+use super::settings::{MAX_FILE_BYTES, at_line, read, read_bytes};
 
 /// Name of the manifest; a folder without it is no model.
 pub(crate) const MANIFEST: &str = "model.toml";
@@ -24,7 +23,8 @@ struct Manifest {
     weights: Option<String>,
     /// Side of the square pictures in pixels; that of the backbone's training where left out.
     side: Option<u32>,
-    /// Names of the classes in their order; numbers are shown where left out.
+    /// Names of the classes in their order; where left out, those of the embedded network,
+    /// else numbers are shown.
     classes: Vec<String>,
 }
 
@@ -58,13 +58,7 @@ impl Model {
         let manifest = manifest(folder)?;
         let path = manifest.bank_file(folder);
         let shown = path.display();
-        let bytes = fs::metadata(&path).with_context(|| format!("reading the bank {shown}"))?;
-        ensure!(
-            bytes.len() <= MAX_ARCHIVE_BYTES as u64,
-            "the bank {shown} has {} bytes, at most {MAX_ARCHIVE_BYTES} are read",
-            bytes.len()
-        );
-        let bytes = fs::read(&path).with_context(|| format!("reading the bank {shown}"))?;
+        let bytes = read_bytes(&path, MAX_ARCHIVE_BYTES as u64)?;
         let bank = Bank::from_bytes(&bytes).with_context(|| format!("reading the bank {shown}"))?;
         let name = &bank.backbone().name;
         if name != EMBEDDED_NAME && manifest.weights.is_none() {
@@ -112,7 +106,7 @@ pub(crate) fn files_of(folder: &Path) -> Vec<PathBuf> {
 
 fn manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
-    if !path.exists() {
+    if matches!(path.try_exists(), Ok(false)) {
         bail!(
             "{} has no {MANIFEST}; a model is a folder with a manifest, a bank and the weights of \
              its backbone (docs/guide/deployment.md)",

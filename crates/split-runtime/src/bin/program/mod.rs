@@ -5,3 +5,17 @@ pub(crate) mod folder;
 pub(crate) mod out;
 pub(crate) mod settings;
 pub(crate) mod signals;
+
+use std::process::ExitCode;
+
+/// How the process ends; an error is said. Not where its reader has gone: that is no failure.
+pub(crate) fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) if out::is_unread(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::log(&format!("error: {}", out::said(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,6 +3,8 @@
 //! A setting is one field of one struct: its flag, its environment variable and its key in the file
 //! have one name, and its help is the comment that `--print-config` writes.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -85,15 +87,35 @@ pub(crate) fn print<S: Serialize>(settings: &S, command: &Command) -> Result<Str
 /// # Errors
 /// Naming the file.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<String> {
+    let bytes = read_bytes(path, bytes_max)?;
+    String::from_utf8(bytes).with_context(|| format!("reading {}", path.display()))
+}
+
+/// A file of at most `bytes_max`.
+///
+/// # Errors
+/// Naming the file.
+pub(crate) fn read_bytes(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     let shown = path.display();
-    let bytes = std::fs::metadata(path).with_context(|| format!("reading {shown}"))?;
-    if bytes.len() > bytes_max {
-        bail!(
-            "{shown} has {} bytes, at most {bytes_max} are read",
-            bytes.len()
-        );
+    let reading = || format!("reading {shown}");
+    let file = File::open(path).with_context(reading)?;
+    let mut bytes = Vec::new();
+    // One more than may be there shows that there is more, also of a file that grows meanwhile.
+    let mut limited = file.take(bytes_max + 1);
+    limited.read_to_end(&mut bytes).with_context(reading)?;
+    if bytes.len() as u64 > bytes_max {
+        bail!("{shown} has more than {bytes_max} bytes");
     }
-    std::fs::read_to_string(path).with_context(|| format!("reading {shown}"))
+    Ok(bytes)
+}
+
+/// Certificates or a key.
+///
+/// # Errors
+/// Naming the file.
+pub(crate) fn read_pem(path: &Path) -> Result<Vec<u8>> {
+    const MAX_PEM_BYTES: u64 = 1 << 20;
+    read_bytes(path, MAX_PEM_BYTES)
 }
 
 /// An error of a TOML file in one line.

@@ -246,10 +246,11 @@ fn usable(menu: &Menu, bank: &Bank, local: bool) -> Result<(Menu, Vec<Option<u16
         let rung = match entry.kind {
             EntryKind::DeviceOnly if local => None,
             EntryKind::Split if menu.splits()[entry.split] == *split => {
-                match rung_by_name(bank, &entry.name) {
-                    Ok(rung) => Some(rung),
-                    Err(_) => continue,
-                }
+                let named = bank.rungs().iter().position(|rung| rung.name == entry.name);
+                let Some(rung) = named.and_then(|place| u16::try_from(place).ok()) else {
+                    continue;
+                };
+                Some(rung)
             }
             EntryKind::DeviceOnly | EntryKind::Split | EntryKind::Picture => continue,
         };

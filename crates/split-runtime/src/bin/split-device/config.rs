@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
 use split_runtime::grpc::{DevicePem, EdgeAddress, TlsSource};
 
-use crate::program::settings::need;
+use crate::program::settings::{need, read_pem};
 
 const PROGRAM: &str = "split-device";
 
@@ -28,7 +28,7 @@ const MAX_DEADLINE_MS: u64 = 60_000;
     name = "split-device",
     version,
     after_help = "Settings come from flags, then variables, then the file of --config, then defaults.\n\
-        The exit code is 0 if every picture was answered, else 1. SIGINT and SIGTERM finish the picture\n\
+        The exit code is 0 if every picture was answered (or the reader of the output has gone), else 1. SIGINT and SIGTERM finish the picture\n\
         under way and end with 130 or 143; a second one ends at once.\n\n\
         Examples:\n  \
         split-device --model models/pets --edge edge.local:50051 photos/\n  \
@@ -213,16 +213,13 @@ impl DeviceSettings {
             );
             return Ok(None);
         };
-        let read = |path: &PathBuf| {
-            std::fs::read(path).with_context(|| format!("reading {}", path.display()))
-        };
         let identity = match (&self.tls_cert, &self.tls_key) {
-            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
+            (Some(cert), Some(key)) => Some((read_pem(cert)?, read_pem(key)?)),
             (None, None) => None,
             _ => bail!("tls-cert and tls-key belong together; give both or neither"),
         };
         let pem = DevicePem {
-            edge_roots: read(roots)?,
+            edge_roots: read_pem(roots)?,
             identity,
         };
         let config = pem.to_config().map_err(|error| {

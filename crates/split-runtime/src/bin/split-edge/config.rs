@@ -10,7 +10,7 @@ use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
 use split_runtime::grpc::{EdgeLimits, EdgePem, TlsSource};
 
-use crate::program::settings::need;
+use crate::program::settings::{need, read_pem};
 
 const PROGRAM: &str = "split-edge";
 
@@ -186,13 +186,10 @@ impl EdgeSettings {
             ),
             _ => bail!("tls-cert and tls-key belong together; give both or neither"),
         };
-        let read = |path: &PathBuf| {
-            std::fs::read(path).with_context(|| format!("reading {}", path.display()))
-        };
         let pem = EdgePem {
-            chain: read(cert)?,
-            key: read(key)?,
-            device_roots: self.tls_device_roots.as_ref().map(read).transpose()?,
+            chain: read_pem(cert)?,
+            key: read_pem(key)?,
+            device_roots: self.tls_device_roots.as_deref().map(read_pem).transpose()?,
         };
         let config = pem.to_config().map_err(|error| {
             let (name, path) = match error.about() {

@@ -21,14 +21,7 @@ use crate::config::{Cli, EdgeSettings};
 use crate::program::{out, settings};
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
-        Ok(code) => code,
-        Err(error) if out::is_unread(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            out::log(&format!("error: {}", out::said(&error)));
-            ExitCode::FAILURE
-        }
-    }
+    program::exit(run(Cli::parse()))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

@@ -1,6 +1,7 @@
 //! A folder of models: what is in it, what of it is served, and what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -175,8 +176,13 @@ impl Repository {
         for entry in std::fs::read_dir(&self.folder).with_context(listing)? {
             let path = entry.with_context(listing)?.path();
             let name = path.file_name().and_then(|name| name.to_str());
+            // A manifest that can't be looked at is named when its model is read.
+            let there = match path.join(MANIFEST).try_exists() {
+                Ok(there) => there,
+                Err(error) => error.kind() != ErrorKind::NotADirectory,
+            };
             if let Some(name) = name
-                && path.join(MANIFEST).exists()
+                && there
             {
                 names.push(name.to_owned());
             }
@@ -294,7 +300,7 @@ fn problem(name: &str, reason: &str, stays: bool) -> String {
 }
 
 /// Does what a file may bring to panic; that mustn't end an edge which serves other models.
-fn guarded<T>(what: &str, attempt: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn guarded<T>(what: &str, attempt: impl FnOnce() -> Result<T>) -> Result<T> {
     let done = catch_unwind(AssertUnwindSafe(attempt));
     done.unwrap_or_else(|panic| Err(anyhow!("{what} panicked: {}", out::panicked(&*panic))))
 }

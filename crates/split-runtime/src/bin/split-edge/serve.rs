@@ -1,11 +1,10 @@
 //! From start to drain.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use split_runtime::grpc::{Edge, EdgeLimits, EdgeOptions, Placement};
 use split_runtime::{BatchKey, Contract, EdgeConfig, HubConfig, SchedulerConfig, ServedKey};
 use tokio::task::{JoinError, JoinHandle};
@@ -13,7 +12,7 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::config::EdgeSettings;
 use crate::program::signals::Signals;
 use crate::program::{backend, out};
-use crate::repository::{Look, Repository, Served};
+use crate::repository::{Look, Repository, Served, guarded};
 use crate::shelf::Shelf;
 use crate::stamp::{Stamp, stamp};
 
@@ -69,7 +68,7 @@ pub(crate) fn run(settings: &EdgeSettings) -> Result<ExitCode> {
 /// Loads what the edge begins with; nothing where a signal comes first.
 async fn first(mut repository: Repository, signals: &mut Signals) -> Result<Option<Repository>> {
     let loading = tokio::task::spawn_blocking(move || {
-        let look = repository.look(true);
+        let look = guarded("looking", || repository.look(true));
         (repository, look)
     });
     let (repository, look) = tokio::select! {
@@ -175,10 +174,7 @@ impl Models {
     fn look(&mut self, asked: bool) -> Option<Loading> {
         let mut repository = self.repository.take()?;
         Some(tokio::task::spawn_blocking(move || {
-            let look = catch_unwind(AssertUnwindSafe(|| repository.look(asked)));
-            let look = look.unwrap_or_else(|panic| {
-                Err(anyhow!("looking panicked: {}", out::panicked(&*panic)))
-            });
+            let look = guarded("looking", || repository.look(asked));
             (repository, look)
         }))
     }

@@ -110,15 +110,15 @@ impl InferenceService {
         sent_timeout: Option<Duration>,
         request: ModelInferRequest,
     ) -> Result<ModelInferResponse, Status> {
-        let frames = || frames_of_infer(&request, self.limits.frames_per_call_max);
-        let contract = self.pick(&request.model_name, &request.model_version, frames)?;
+        let found = self.find(&request.model_name, &request.model_version)?;
+        let frames = frames_of_infer(&request, self.limits.frames_per_call_max)?;
+        let contract = meant(found, &request.model_name, frames.first())?;
         check_digests(&contract, &request)?;
         let rung = whole_number(&request, "rung")?
             .map(u16::try_from)
             .transpose()
             .map_err(|_| bad("parameter `rung` is above 65535"))?;
         let budget_us = self.budget_us(whole_number(&request, "timeout")?, sent_timeout)?;
-        let frames = frames()?;
         let mut open = OpenCalls {
             core: Arc::clone(&self.core),
             ids: Vec::with_capacity(frames.len()),
@@ -157,32 +157,6 @@ impl InferenceService {
         .await
         .map_err(|_| Status::deadline_exceeded("the budget ran out"))??;
         Ok(response(request, answers))
-    }
-
-    /// The one contract that is meant. Without a version two models may share a split point: then the
-    /// first frame says of which bank it is.
-    fn pick(
-        &self,
-        name: &str,
-        version: &str,
-        frames: impl FnOnce() -> Result<Vec<Vec<u8>>, Status>,
-    ) -> Result<Contract, Status> {
-        let mut found = self.find(name, version)?;
-        if found.len() > 1 {
-            let frames = frames()?;
-            let bank = frames.first().and_then(|frame| bank_of(frame));
-            let index = found.iter().position(|one| Some(one.bank) == bank);
-            let index = index.ok_or_else(|| {
-                let versions: Vec<String> = found.iter().map(|one| model_of(one).1).collect();
-                Status::failed_precondition(format!(
-                    "model `{}` has the versions {}, and the frame is of none of them; name one",
-                    shorten(name),
-                    versions.join(", ")
-                ))
-            })?;
-            return Ok(found.swap_remove(index));
-        }
-        Ok(found.remove(0))
     }
 
     /// All contracts of a model, at least one; without a version there may be several.
@@ -237,30 +211,60 @@ impl Drop for OpenCalls {
     }
 }
 
-/// The contracts of a model; digests are those of the first.
+/// The one of these contracts that is meant, at least one. Without a version two models may share a split point:
+/// then the first frame says of which bank it is.
+fn meant(
+    mut found: Vec<Contract>,
+    name: &str,
+    first: Option<&Vec<u8>>,
+) -> Result<Contract, Status> {
+    if found.len() == 1 {
+        return Ok(found.remove(0));
+    }
+    let bank = first.and_then(|frame| bank_of(frame));
+    let index = found.iter().position(|one| Some(one.bank) == bank);
+    let index = index.ok_or_else(|| {
+        let versions: Vec<String> = found.iter().map(|one| model_of(one).1).collect();
+        Status::failed_precondition(format!(
+            "model `{}` has the versions {}, and the frame is of none of them; name one",
+            shorten(name),
+            versions.join(", ")
+        ))
+    })?;
+    Ok(found.swap_remove(index))
+}
+
+/// The contracts of a model; properties are those that all of them share.
 fn metadata(contracts: &[Contract]) -> ModelMetadataResponse {
-    let contract = &contracts[0];
-    let (name, _) = model_of(contract);
+    let (name, _) = model_of(&contracts[0]);
     let tensor = |name: &str| TensorMetadata {
         name: name.to_owned(),
         datatype: "BYTES".to_owned(),
         shape: vec![-1],
     };
+    let shared = |of: fn(&Contract) -> String| {
+        let value = of(&contracts[0]);
+        contracts
+            .iter()
+            .all(|one| of(one) == value)
+            .then_some(value)
+    };
     let properties = [
-        ("backbone", format!("{:016x}", contract.backbone)),
-        ("unit", format!("{:016x}", contract.unit)),
-        ("tables", format!("{:016x}", contract.tables)),
-        ("rungs", contract.rungs.to_string()),
+        ("backbone", shared(|one| format!("{:016x}", one.backbone))),
+        ("unit", shared(|one| format!("{:016x}", one.unit))),
+        ("tables", shared(|one| format!("{:016x}", one.tables))),
+        ("rungs", shared(|one| one.rungs.to_string())),
     ];
+    let properties = properties
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
     ModelMetadataResponse {
         name,
         versions: contracts.iter().map(|one| model_of(one).1).collect(),
         platform: "split-runtime".to_owned(),
         inputs: vec![tensor(INPUT)],
         outputs: vec![tensor(OUTPUT)],
-        properties: properties
-            .map(|(key, value)| (key.to_owned(), value))
-            .into(),
+        properties: properties.collect(),
     }
 }
 
