@@ -204,12 +204,11 @@ impl Rung {
                     source,
                 }
             })?;
-        let tables = choose_tables(&training.rate(), &symbols, training.config().mixing).map_err(
-            |source| BankError::Table {
+        let tables = choose_tables(Some(&training.rate()), &symbols, training.config().mixing)
+            .map_err(|source| BankError::Table {
                 rung: rung(),
                 source,
-            },
-        )?;
+            })?;
         Ok(Self {
             name: rung(),
             kind: kind.to_owned(),
@@ -243,15 +242,15 @@ impl Rung {
         let Pictures {
             cache,
             limit,
+            mixing,
             device,
         } = training;
         let unit = opened(name, config, weights, device)?;
         let symbols = training_symbols(config, &unit, cache, limit, device).map_err(refused)?;
-        let tables =
-            TableSet::fit(&symbols, &FitConfig::default()).map_err(|source| BankError::Table {
-                rung: rung(),
-                source,
-            })?;
+        let tables = choose_tables(None, &symbols, mixing).map_err(|source| BankError::Table {
+            rung: rung(),
+            source,
+        })?;
         Ok(Self {
             name: rung(),
             kind: kind.to_owned(),
@@ -303,6 +302,8 @@ pub struct Pictures<'a> {
     pub cache: &'a ActivationCache,
     /// Most pictures to count, spread evenly over the cache.
     pub limit: usize,
+    /// Whether the tables may mix predictions, as [`crate::TrainConfig::mixing`].
+    pub mixing: bool,
     /// Where the unit encoder runs.
     pub device: &'a Device,
 }
@@ -328,14 +329,19 @@ fn opened(
     Ok(unit.valid())
 }
 
-/// Tables from the learned density, or tables that also look at a symbol's neighbours, or where
-/// `mixing` allows it mixed predictions: what takes the fewest bits for symbols that none has seen.
+/// Tables from the learned density where there is one, or tables that also look at a symbol's
+/// neighbours, or where `mixing` allows it mixed predictions: what takes the fewest bits for symbols
+/// that none has seen.
 fn choose_tables(
-    rate: &RateModel,
+    rate: Option<&RateModel>,
     symbols: &[Symbols],
     mixing: bool,
 ) -> Result<TableSet, TableError> {
     let fit = FitConfig::default();
+    let exported = |part: &[Symbols]| rate.map(|rate| rate.export(part)).transpose();
+    if rate.is_none() && !mixing {
+        return TableSet::fit(symbols, &fit);
+    }
     let (held_out, seen): (Vec<_>, Vec<_>) = symbols
         .iter()
         .cloned()
@@ -344,7 +350,10 @@ fn choose_tables(
     let [held_out, seen] =
         [held_out, seen].map(|part| part.into_iter().map(|(_, one)| one).collect::<Vec<_>>());
     if seen.is_empty() {
-        return rate.export(symbols);
+        return match exported(symbols)? {
+            Some(learned) => Ok(learned),
+            None => TableSet::fit(symbols, &fit),
+        };
     }
     let bits = |tables: &TableSet| -> f64 {
         held_out
@@ -352,14 +361,17 @@ fn choose_tables(
             .map(|one| tables.code_length_bits(one))
             .sum()
     };
-    let (fitted, learned) = (TableSet::fit(&seen, &fit)?, rate.export(&seen)?);
-    let (fitted_bits, learned_bits) = (bits(&fitted), bits(&learned));
-    let (static_tables, chosen) = if fitted_bits < learned_bits {
-        (fitted, TableSet::fit(symbols, &fit)?)
-    } else {
-        (learned, rate.export(symbols)?)
+    let fitted = TableSet::fit(&seen, &fit)?;
+    let fitted_bits = bits(&fitted);
+    let learned = exported(&seen)?.map(|tables| (bits(&tables), tables));
+    let (static_bits, static_tables, chosen) = match learned {
+        Some((learned_bits, learned)) if learned_bits <= fitted_bits => {
+            let chosen = exported(symbols)?.unwrap_or_else(|| learned.clone());
+            (learned_bits, learned, chosen)
+        }
+        _ => (fitted_bits, fitted, TableSet::fit(symbols, &fit)?),
     };
-    if mixing && bits(&static_tables.with_mixing(&seen)?) < fitted_bits.min(learned_bits) {
+    if mixing && bits(&static_tables.with_mixing(&seen)?) < static_bits {
         return chosen.with_mixing(symbols);
     }
     Ok(chosen)
@@ -376,7 +388,7 @@ pub(crate) fn coded_bits(
     device: &Device,
 ) -> Option<f64> {
     let symbols = training_symbols(config, unit, cache, limit, device).ok()?;
-    let tables = choose_tables(rate, &symbols, mixing).ok()?;
+    let tables = choose_tables(Some(rate), &symbols, mixing).ok()?;
     let bits: f64 = symbols.iter().map(|one| tables.code_length_bits(one)).sum();
     Some(bits / f64::from(usize_to_f32(symbols.len().max(1))))
 }

@@ -27,6 +27,7 @@ fn pictures<'a>(cache: &'a ActivationCache, device: &'a Device) -> Pictures<'a> 
     Pictures {
         cache,
         limit: PICTURES,
+        mixing: false,
         device,
     }
 }

@@ -45,6 +45,7 @@ fn ladder(training: &ContinuousTraining, count: usize, cache: &ActivationCache) 
     let pictures = Pictures {
         cache,
         limit: PICTURES,
+        mixing: false,
         device: &device,
     };
     ContinuousConfig::ladder(FIRST, LAST, count)

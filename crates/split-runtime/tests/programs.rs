@@ -318,6 +318,20 @@ mod programs {
     }
 
     #[test]
+    fn shells_learn_the_options_of_both_programs() {
+        for (mut command, option) in [
+            (processes::edge(), "--tls-device-roots"),
+            (processes::device_alone(Path::new("none")), "--deadline-ms"),
+        ] {
+            let script = processes::printed(command.args(["--completions", "bash"]));
+            assert!(
+                script.contains(option) && script.contains("complete -F"),
+                "{script}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_in_one_line() {
         let rig = Rig::new();
         let file = rig.models.with_file_name("wrong.toml");

@@ -44,6 +44,7 @@ pub(crate) fn add(
         training: &training,
         cache: &cache,
         base: &base,
+        mixing: args.mixing,
     };
     let bar = bar(
         KLT_STEPS.len() + CLIP_LEVELS.len() + 4 + trained.len(),
@@ -74,6 +75,8 @@ struct Ground<'a> {
     training: &'a ActivationCache,
     cache: &'a ActivationCache,
     base: &'a Row,
+    /// As the trained rungs are coded.
+    mixing: bool,
 }
 
 impl Ground<'_> {
@@ -88,6 +91,7 @@ impl Ground<'_> {
         let pictures = Pictures {
             cache: self.training,
             limit: FIT_PICTURES,
+            mixing: self.mixing,
             device,
         };
         let first = klt.unit(latent_channels, widest);

@@ -77,6 +77,7 @@ pub(crate) fn train(
     let pictures = Pictures {
         cache,
         limit: TABLE_PICTURES,
+        mixing: args.mixing,
         device: &setup.device,
     };
     let epochs = f64::from(u32::try_from(config.steps * config.batch_size)?)

@@ -164,7 +164,7 @@ fn unsplit(args: &EvalArgs) -> Result<()> {
             command: command_line(),
             git: git_state(),
             date: date(),
-            machine: machine(),
+            machine: machine().computing(*backend),
             versions: versions(*backend),
             seed: 0,
         };

@@ -284,7 +284,7 @@ impl<'a> Meter<'a> {
             command: command_line(),
             git: git_state(),
             date: date(),
-            machine: machine(),
+            machine: machine().computing(self.setup.backend),
             versions: versions(self.setup.backend),
             seed: self.args.seed,
         }

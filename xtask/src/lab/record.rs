@@ -32,6 +32,9 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
     pub(crate) os: String,
+    /// What computed the tensors, where it is not that processor.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) gpu: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -95,6 +98,17 @@ pub(crate) struct Row {
     pub(crate) git: String,
 }
 
+impl Machine {
+    /// With the graphics card where this backend computes on one.
+    pub(crate) fn computing(mut self, backend: Backend) -> Self {
+        if !backend.is_cpu() {
+            let adapters = backend.adapters().unwrap_or_default();
+            self.gpu = adapters.into_iter().next();
+        }
+        self
+    }
+}
+
 impl Document {
     pub(crate) fn new(seed: u64, data: Data, backbone: Backbone, backend: Backend) -> Self {
         Self {
@@ -102,7 +116,7 @@ impl Document {
             command: command_line(),
             git: git_state(),
             date: date(),
-            machine: machine(),
+            machine: machine().computing(backend),
             versions: versions(backend)
                 .into_iter()
                 .map(|(name, version)| (name.to_owned(), version))
@@ -307,5 +321,6 @@ pub(crate) fn machine() -> Machine {
         cpu,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         os: std::env::consts::OS.to_owned(),
+        gpu: None,
     }
 }

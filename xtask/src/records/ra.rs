@@ -52,6 +52,9 @@ pub struct Machine {
     pub cpu: String,
     /// Number of cores that the run could use.
     pub cores: u32,
+    /// The graphics card that computed the tensors, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
     /// Operating system.
     pub os: String,
 }

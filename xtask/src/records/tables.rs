@@ -89,14 +89,33 @@ fn whole(document: &RaDocument, rows: &[Row]) -> String {
 }
 
 fn caption(document: &RaDocument) -> String {
-    format!("{}\n\n```\n{}\n```\n", summary(document), document.command)
+    format!(
+        "{}\n\n```\n{}\n```\n",
+        summary(document),
+        commands(document).join("\n")
+    )
+}
+
+/// The commands that wrote the rows, the newest first.
+pub(crate) fn commands(document: &RaDocument) -> Vec<&str> {
+    let mut commands = vec![document.command.as_str()];
+    for command in document
+        .rows
+        .iter()
+        .filter_map(|row| row.command.as_deref())
+    {
+        if !commands.contains(&command) {
+            commands.push(command);
+        }
+    }
+    commands
 }
 
 /// What was measured, on what, by which commit and machine.
 pub(crate) fn summary(document: &RaDocument) -> String {
     let (backbone, data) = (&document.backbone, &document.data);
     format!(
-        "{} cut at {}, {}, tested on {}; unsplit {} {}, {} MACs. Commit {}, {} with {} cores.",
+        "{} cut at {}, {}, tested on {}; unsplit {} {}, {} MACs. Commit {}, {} with {} cores{}.",
         backbone.name,
         backbone.split,
         data.name,
@@ -107,6 +126,11 @@ pub(crate) fn summary(document: &RaDocument) -> String {
         document.git,
         document.machine.cpu,
         document.machine.cores,
+        document
+            .machine
+            .gpu
+            .as_ref()
+            .map_or(String::new(), |gpu| format!(" and {gpu}")),
     )
 }
 
@@ -486,6 +510,19 @@ pub(crate) mod tests {
         assert!(rows[0].starts_with("| u0 |"), "{text}");
         assert!(rows[SHORT_ROWS - 1].starts_with("| u11 |"), "{text}");
         assert!(text.contains("| device-only |"), "{text}");
+    }
+
+    #[test]
+    fn every_command_stands_in_the_caption_once_and_the_graphics_card_too() {
+        let mut merged = document();
+        merged.machine.gpu = Some("a card".to_owned());
+        merged.rows[0].command = Some("cargo xtask train --seed 2".to_owned());
+        merged.rows[1].command = Some("cargo xtask train --seed 2".to_owned());
+        merged.rows[2].command = Some(merged.command.clone());
+        let text = caption(&merged);
+        assert!(text.contains("cpu with 2 cores and a card."), "{text}");
+        let wanted = "```\ncargo xtask train\ncargo xtask train --seed 2\n```";
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]

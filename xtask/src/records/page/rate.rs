@@ -2,7 +2,7 @@
 
 use super::{Assumed, Section, figure, folded, latency, paragraph};
 use crate::rate_chart::{rate_chart, rows_below, split_chart};
-use crate::tables::{bd_table, loss_table, row_table, summary};
+use crate::tables::{bd_table, commands, loss_table, row_table, summary};
 use crate::xml::escaped;
 use crate::{RaDocument, Row, SpeedLine};
 
@@ -16,7 +16,7 @@ pub(super) fn section(
     let mut body = paragraph(&summary(document));
     body.push_str(&format!(
         "<pre><code>{}</code></pre>\n",
-        escaped(&document.command)
+        escaped(&commands(document).join("\n"))
     ));
     let below = match rows_below(document) {
         0 => String::new(),

@@ -15,6 +15,21 @@ pub(crate) fn line(text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
+/// Prints what a shell needs to complete the options of `command`.
+///
+/// # Errors
+/// As [`line`].
+pub(crate) fn completions(
+    shell: clap_complete::Shell,
+    command: &mut clap::Command,
+) -> anyhow::Result<()> {
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, command, name, &mut script);
+    line(String::from_utf8(script)?.trim_end())?;
+    Ok(())
+}
+
 /// Whether an error is that of a reader who has gone, as `head` does when it has seen enough.
 pub(crate) fn is_unread(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<std::io::Error>();

@@ -37,7 +37,7 @@ const MAX_DEADLINE_MS: u64 = 60_000;
 )]
 pub(crate) struct Cli {
     /// Pictures (JPEG, PNG, WebP), folders of them, or `-` for paths on standard input, one a line.
-    #[arg(value_name = "PICTURE", required_unless_present = "print_config")]
+    #[arg(value_name = "PICTURE", required_unless_present_any = ["print_config", "completions"])]
     pub(crate) pictures: Vec<PathBuf>,
     /// TOML file with settings; its keys are the names of the flags.
     #[arg(long, env = "SPLIT_DEVICE_CONFIG", value_name = "FILE")]
@@ -45,6 +45,9 @@ pub(crate) struct Cli {
     /// Print all settings as a file for --config and end.
     #[arg(long)]
     pub(crate) print_config: bool,
+    /// Print the completion script for a shell and end.
+    #[arg(long, value_name = "SHELL")]
+    pub(crate) completions: Option<clap_complete::Shell>,
     #[command(flatten)]
     pub(crate) settings: DeviceSettings,
 }

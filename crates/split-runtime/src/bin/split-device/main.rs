@@ -22,6 +22,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
+    if let Some(shell) = cli.completions {
+        out::completions(shell, &mut Cli::command())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let defaults = DeviceSettings::defaults();
     let device: DeviceSettings =
         settings::layered(&defaults, cli.config.as_deref(), &cli.settings)?;

@@ -42,6 +42,9 @@ pub(crate) struct Cli {
     /// Print all settings as a file for --config and end.
     #[arg(long)]
     pub(crate) print_config: bool,
+    /// Print the completion script for a shell and end.
+    #[arg(long, value_name = "SHELL")]
+    pub(crate) completions: Option<clap_complete::Shell>,
     #[command(flatten)]
     pub(crate) settings: EdgeSettings,
 }

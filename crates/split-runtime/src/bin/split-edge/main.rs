@@ -25,6 +25,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
+    if let Some(shell) = cli.completions {
+        out::completions(shell, &mut Cli::command())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let defaults = EdgeSettings::defaults();
     let edge: EdgeSettings = settings::layered(&defaults, cli.config.as_deref(), &cli.settings)?;
     if cli.print_config {
