@@ -46,7 +46,7 @@ $CXX -O3 -std=c++17 -shared -fPIC -w $include -I"$compressai/third_party/ryg_ran
 rm -rf "$build/messages" "$build/own.jsonl"
 cd "$root"
 cargo run --release --quiet -p split-benches --bin codec -- --data iid --own --rounds "$ROUNDS" \
-    --save "$build/messages" --out "$build/own.jsonl" "$@"
+    --save "$build/messages" --record "$build/own.jsonl" "$@"
 commit() { git -C "$1" rev-parse --short=12 HEAD; }
 PYTHONPATH=$build $PYTHON "$here/collect.py" "$build/peers" "$build/messages" "$build/own.jsonl" \
     "${OUT:-$root/benches/records/codec.jsonl}" "$ROUNDS" \

@@ -27,8 +27,8 @@ pub(crate) struct PlanArgs {
     #[arg(long)]
     rtt_ms: f64,
     /// Share of packets lost, 0 to 0.5
-    #[arg(long, default_value_t = 0.0)]
-    loss: f64,
+    #[arg(long, default_value_t = 0.0, alias = "loss")]
+    packet_loss: f64,
     /// Mean time an answer may take, ms: the most accurate way in time is chosen
     #[arg(long)]
     deadline_ms: Option<f64>,
@@ -160,7 +160,7 @@ fn request(args: &PlanArgs, first: &RaDocument) -> Result<Request> {
     Ok(Request {
         device: device.compute(first, End::Device).context("device")?,
         edge: edge.compute(first, End::Edge).context("edge")?,
-        link: Link::new(args.kbit, args.rtt_ms, args.loss)?,
+        link: Link::new(args.kbit, args.rtt_ms, args.packet_loss)?,
         goal: Goal {
             deadline_ms: args.deadline_ms,
             value_min: args.value_min.or(args.points_lost.map(lost)),

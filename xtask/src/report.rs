@@ -1,8 +1,8 @@
 //! Tables and pictures of the docs, made from benches/records and never by hand; and all of it as one
 //! page.
 //!
-//! A table stands between `<!-- record:NAME -->` (a dozen rows) or `<!-- record:NAME full -->` (all
-//! rows) and `<!-- end -->`, where NAME is a file `benches/records/NAME.json`. Its curves
+//! A table stands between `<!-- record:NAME -->` (a dozen rows), `<!-- record:NAME brief -->` (bytes at
+//! equal loss, no rows) or `<!-- record:NAME full -->` (all rows) and `<!-- end -->`, where NAME is a file `benches/records/NAME.json`. Its curves
 //! are the picture `docs/pictures/NAME.svg`.
 
 mod page;
@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use records::{RaDocument, full_table, rate_picture, short_table};
+use records::{RaDocument, brief_table, full_table, rate_picture, short_table};
 
 use crate::shell;
 
@@ -182,8 +182,9 @@ fn with_tables(page: &str, load: impl Fn(&str) -> Result<RaDocument>) -> Result<
             .collect();
         let table = match words[..] {
             [name] => short_table(&load(name)?),
+            [name, "brief"] => brief_table(&load(name)?),
             [name, "full"] => full_table(&load(name)?),
-            _ => bail!("a record marker says {words:?}, expected NAME or NAME full"),
+            _ => bail!("a record marker says {words:?}, expected NAME, NAME brief or NAME full"),
         };
         let close = after
             .find(CLOSE)
@@ -232,6 +233,13 @@ mod tests {
         assert!(once.ends_with("<!-- end -->\nC"), "{once}");
         assert!(!once.contains("old"), "{once}");
         assert_eq!(check(&once).unwrap(), once);
+    }
+
+    #[test]
+    fn brief_tables_have_no_rows() {
+        let brief = check("<!-- record:ra-x brief --><!-- end -->").unwrap();
+        assert!(brief.contains("b cut at s"), "{brief}");
+        assert!(!brief.contains("| r | unit |"), "{brief}");
     }
 
     #[test]

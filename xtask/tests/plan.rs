@@ -106,7 +106,7 @@ mod plan {
             (&[], "no goal"),
             (&["--deadline-ms=-1"], "deadline (ms) is -1"),
             (
-                &["--deadline-ms", "5", "--loss", "0.9"],
+                &["--deadline-ms", "5", "--packet-loss", "0.9"],
                 "share of lost packets is 0.9",
             ),
             (

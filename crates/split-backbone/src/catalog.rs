@@ -54,9 +54,10 @@ impl BackboneConfig {
     #[must_use]
     pub fn default_input(&self) -> (usize, usize) {
         match self {
-            // A stem with a max pool is ImageNet's, one without is CIFAR's.
-            Self::ResNet(config) if config.stem().max_pool => (224, 224),
-            Self::ResNet(_) => (32, 32),
+            Self::ResNet(config) => {
+                let side = usize::try_from(config.default_side()).unwrap_or(usize::MAX);
+                (side, side)
+            }
             Self::Yolox(_) => (416, 416),
         }
     }

@@ -25,8 +25,6 @@ pub struct Opened {
     pub head: ResNetHead,
     /// Its part on the edge.
     pub tail: ResNetTail,
-    /// Its shape.
-    pub config: ResNetConfig,
     /// Where it is cut.
     pub point: SplitPoint,
     /// How a bank names it.
@@ -90,7 +88,7 @@ pub enum OpenError {
 
 impl Opened {
     /// Loads a backbone by its customary name and cuts it at `split`. `weights` isn't read for
-    /// [`EMBEDDED_NAME`].
+    /// [`EMBEDDED_NAME`]; the number of classes is that of their last layer.
     ///
     /// # Errors
     ///
@@ -111,7 +109,7 @@ impl Opened {
             let path = weights.ok_or_else(|| OpenError::NoWeights {
                 name: name.to_owned(),
             })?;
-            let (network, report) = ResNet::load(&config, path, device)?;
+            let (network, report) = ResNet::load_with_its_classes(&config, path, device)?;
             if let Some(first) = report.unused.first() {
                 return Err(OpenError::Unused {
                     path: path.display().to_string(),
@@ -120,11 +118,9 @@ impl Opened {
                     first: first.clone(),
                 });
             }
-            // A stem with a max pool is ImageNet's, one without is CIFAR's.
-            let side = if config.stem().max_pool { 224 } else { 32 };
+            let side = config.default_side();
             (network, Preprocess::IMAGENET, side, report.sha256)
         };
-        let config = network.config().clone();
         let point: SplitPoint = split.parse()?;
         let network = network.fold_batch_norm().valid();
         let (head, tail) = cut(&network, point)?;
@@ -137,7 +133,6 @@ impl Opened {
             network,
             head,
             tail,
-            config,
             point,
             note,
             preprocess,

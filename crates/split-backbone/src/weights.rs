@@ -129,9 +129,28 @@ impl ResNet {
         path: &Path,
         device: &Device,
     ) -> Result<(Self, WeightsReport), WeightsError> {
-        let mut network = config.init(device);
-        let report = load_into(&mut network, path, RESNET, RESNET_FILES)?;
-        Ok((network, report))
+        WeightsFile::read(path, RESNET_FILES)?.into_resnet(config, device)
+    }
+
+    /// The same with as many classes as the file's last layer tells apart, for networks that were
+    /// trained further on other pictures.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_with_its_classes(
+        config: &ResNetConfig,
+        path: &Path,
+        device: &Device,
+    ) -> Result<(Self, WeightsReport), WeightsError> {
+        let file = WeightsFile::read(path, RESNET_FILES)?;
+        let config = config.clone();
+        // A last layer that is missing or out of range is named when the file is applied.
+        let config = match file.rows_of("fc.weight") {
+            Some(classes) => config.clone().with_classes(classes).unwrap_or(config),
+            None => config,
+        };
+        file.into_resnet(&config, device)
     }
 
     /// Saves the weights as safetensors under torchvision's names, whole or not at all.
@@ -199,64 +218,117 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Fills `module` from a file: all of it, or nothing and an error.
-pub(crate) fn load_into<M: Module>(
-    module: &mut M,
-    path: &Path,
-    names: &[Rule],
-    dialects: &[Rule],
-) -> Result<WeightsReport, WeightsError> {
-    let (sha256, mut found) = read(path, dialects)?;
-    let wanted = wanted(module, names);
+/// A weight file that was read once: its digest and its tensors, by torchvision's names.
+pub(crate) struct WeightsFile {
+    path: PathBuf,
+    sha256: String,
+    tensors: BTreeMap<String, StoredTensor>,
+}
 
-    let mut missing = Vec::new();
-    let mut shapes = Vec::new();
-    for (name, tensor) in &wanted {
-        match found.get(name) {
-            None => missing.push(name.clone()),
-            Some(stored) if stored.shape != tensor.shape => shapes.push(ShapeDifference {
-                name: name.clone(),
-                network: tensor.shape.to_vec(),
-                file: stored.shape.to_vec(),
-            }),
-            Some(_) => {}
-        }
-    }
-    if !missing.is_empty() || !shapes.is_empty() {
-        // Convolutions say most about which network it is, so they come first.
-        missing.sort_by_key(|name| std::cmp::Reverse(wanted[name].shape.len()));
-        shapes.sort_by_key(|difference| std::cmp::Reverse(difference.network.len()));
-        return Err(WeightsError::WrongNetwork {
+impl WeightsFile {
+    /// Reads a file whose names `dialects` turn into torchvision's.
+    pub(crate) fn read(path: &Path, dialects: &[Rule]) -> Result<Self, WeightsError> {
+        let (sha256, tensors) = if is_safetensors(path)? {
+            read_safetensors(path)?
+        } else {
+            (file_sha256(path)?, read_pytorch(path)?)
+        };
+        let tensors = tensors
+            .into_iter()
+            .map(|(name, tensor)| (rename(&name, dialects), tensor))
+            .collect();
+        Ok(Self {
             path: path.to_owned(),
-            missing,
-            shapes,
-        });
+            sha256,
+            tensors,
+        })
     }
 
-    let mut tensors = Vec::with_capacity(wanted.len());
-    for (name, tensor) in &wanted {
-        let stored = found.remove(name).expect("presence was checked above");
-        tensors.push(single_precision(path, name, stored, tensor.name.clone())?);
+    /// Whether it holds running statistics of batch norms, that is, norms not yet folded.
+    pub(crate) fn has_norms(&self) -> bool {
+        self.tensors
+            .keys()
+            .any(|name| name.ends_with("running_var"))
     }
-    // PyTorch's format is read from the file piece by piece: what was hashed must be what was read.
-    if !is_safetensors(path)? && file_sha256(path)? != sha256 {
-        return Err(unreadable(path, "it changed while it was read"));
+
+    /// The first dimension of a tensor.
+    fn rows_of(&self, name: &str) -> Option<usize> {
+        self.tensors.get(name)?.shape.to_vec().first().copied()
     }
-    let applied = tensors.len();
-    let result = module.apply(tensors, None, Some(Box::new(PyTorchToBurnAdapter)), false);
-    if let Some(error) = result.errors.first() {
-        return Err(unreadable(path, &error.to_string()));
+
+    fn into_resnet(
+        self,
+        config: &ResNetConfig,
+        device: &Device,
+    ) -> Result<(ResNet, WeightsReport), WeightsError> {
+        let mut network = config.init(device);
+        let report = self.apply(&mut network, RESNET)?;
+        Ok((network, report))
     }
-    assert_eq!(result.applied.len(), applied, "every checked tensor fits");
-    let unused = found
-        .into_keys()
-        .filter(|name| !name.ends_with("num_batches_tracked"))
-        .collect();
-    Ok(WeightsReport {
-        sha256,
-        applied,
-        unused,
-    })
+
+    /// Fills `module`: all of it, or nothing and an error.
+    pub(crate) fn apply<M: Module>(
+        self,
+        module: &mut M,
+        names: &[Rule],
+    ) -> Result<WeightsReport, WeightsError> {
+        let Self {
+            path,
+            sha256,
+            tensors: mut found,
+        } = self;
+        let path = path.as_path();
+        let wanted = wanted(module, names);
+
+        let mut missing = Vec::new();
+        let mut shapes = Vec::new();
+        for (name, tensor) in &wanted {
+            match found.get(name) {
+                None => missing.push(name.clone()),
+                Some(stored) if stored.shape != tensor.shape => shapes.push(ShapeDifference {
+                    name: name.clone(),
+                    network: tensor.shape.to_vec(),
+                    file: stored.shape.to_vec(),
+                }),
+                Some(_) => {}
+            }
+        }
+        if !missing.is_empty() || !shapes.is_empty() {
+            // Convolutions say most about which network it is, so they come first.
+            missing.sort_by_key(|name| std::cmp::Reverse(wanted[name].shape.len()));
+            shapes.sort_by_key(|difference| std::cmp::Reverse(difference.network.len()));
+            return Err(WeightsError::WrongNetwork {
+                path: path.to_owned(),
+                missing,
+                shapes,
+            });
+        }
+
+        let mut tensors = Vec::with_capacity(wanted.len());
+        for (name, tensor) in &wanted {
+            let stored = found.remove(name).expect("presence was checked above");
+            tensors.push(single_precision(path, name, stored, tensor.name.clone())?);
+        }
+        // PyTorch's format is read from the file piece by piece: what was hashed must be what was read.
+        if !is_safetensors(path)? && file_sha256(path)? != sha256 {
+            return Err(unreadable(path, "it changed while it was read"));
+        }
+        let applied = tensors.len();
+        let result = module.apply(tensors, None, Some(Box::new(PyTorchToBurnAdapter)), false);
+        if let Some(error) = result.errors.first() {
+            return Err(unreadable(path, &error.to_string()));
+        }
+        assert_eq!(result.applied.len(), applied, "every checked tensor fits");
+        let unused = found
+            .into_keys()
+            .filter(|name| !name.ends_with("num_batches_tracked"))
+            .collect();
+        Ok(WeightsReport {
+            sha256,
+            applied,
+            unused,
+        })
+    }
 }
 
 /// Saves a module's tensors as safetensors under the names that `names` gives them.
@@ -294,23 +366,6 @@ fn wanted<M: Module>(module: &M, names: &[Rule]) -> BTreeMap<String, StoredTenso
         .collect()
 }
 
-/// The digest of a file and all its tensors, by torchvision's names.
-fn read(
-    path: &Path,
-    dialects: &[Rule],
-) -> Result<(String, BTreeMap<String, StoredTensor>), WeightsError> {
-    let (sha256, tensors) = if is_safetensors(path)? {
-        read_safetensors(path)?
-    } else {
-        (file_sha256(path)?, read_pytorch(path)?)
-    };
-    let tensors = tensors
-        .into_iter()
-        .map(|(name, tensor)| (rename(&name, dialects), tensor))
-        .collect();
-    Ok((sha256, tensors))
-}
-
 /// Reads the bytes once, hashes and takes these. A mapped file that is copied over ends the process,
 /// or gives weights of another digest.
 fn read_safetensors(path: &Path) -> Result<(String, BTreeMap<String, StoredTensor>), WeightsError> {
@@ -326,12 +381,6 @@ fn read_safetensors(path: &Path) -> Result<(String, BTreeMap<String, StoredTenso
         .map_err(|error| unreadable(path, &error.to_string()))?
         .clone();
     Ok((sha256, tensors))
-}
-
-/// Whether a file holds running statistics of batch norms, that is, norms not yet folded.
-pub(crate) fn has_norms(path: &Path) -> Result<bool, WeightsError> {
-    let (_, tensors) = read(path, &[])?;
-    Ok(tensors.keys().any(|name| name.ends_with("running_var")))
 }
 
 fn read_pytorch(path: &Path) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {

@@ -17,7 +17,7 @@ pub use self::distil::DetectorDistortion;
 use self::layers::{ConvAct, Dark, Norms, Scales};
 use self::neck::{Heads, Neck};
 use crate::conv::Weights;
-use crate::weights::{WeightsError, WeightsReport, YOLOX, YOLOX_FILES, has_norms, load_into};
+use crate::weights::{WeightsError, WeightsFile, WeightsReport, YOLOX, YOLOX_FILES};
 
 /// A YOLOX detector that can be [cut](cut_yolox).
 ///
@@ -85,13 +85,14 @@ impl Yolox {
         path: &Path,
         device: &Device,
     ) -> Result<(Self, WeightsReport), WeightsError> {
-        let norms = if has_norms(path)? {
+        let file = WeightsFile::read(path, YOLOX_FILES)?;
+        let norms = if file.has_norms() {
             Norms::Separate
         } else {
             Norms::Folded
         };
         let mut network = Self::build(config, norms, &mut Weights::Zero, device);
-        let report = load_into(&mut network, path, YOLOX, YOLOX_FILES)?;
+        let report = file.apply(&mut network, YOLOX)?;
         Ok((network.fold_batch_norm(), report))
     }
 

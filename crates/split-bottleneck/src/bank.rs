@@ -121,6 +121,14 @@ pub enum BankError {
         /// Rungs of the bank.
         rungs: usize,
     },
+    /// No rung has this name or place.
+    #[error("the bank has no rung {name}; it has {}", known.join(", "))]
+    UnknownRung {
+        /// Name or place asked for.
+        name: String,
+        /// Names of all rungs.
+        known: Vec<String>,
+    },
     /// Too many rungs.
     #[error("{found} rungs are more than the {MAX_RUNGS} a frame can name")]
     TooManyRungs {
@@ -440,6 +448,20 @@ impl Bank {
     #[must_use]
     pub fn rungs(&self) -> &[Rung] {
         &self.rungs
+    }
+
+    /// The place of a rung that is named by its name or, in decimal, by its place.
+    ///
+    /// # Errors
+    ///
+    /// [`BankError::UnknownRung`] with the names of all rungs.
+    pub fn find(&self, name: &str) -> Result<usize, BankError> {
+        let by_name = self.rungs.iter().position(|rung| rung.name == name);
+        let by_place = name.parse().ok().filter(|place| *place < self.rungs.len());
+        by_name.or(by_place).ok_or_else(|| BankError::UnknownRung {
+            name: name.to_owned(),
+            known: self.rungs.iter().map(|rung| rung.name.clone()).collect(),
+        })
     }
 
     /// Notes what was measured of a rung. This does not change the digest.

@@ -11,7 +11,7 @@ use split_backbone::embedded::{self, BackboneTraining, EmbeddedSplit};
 use crate::backend::Backend;
 use crate::files::{folder, write_whole};
 use crate::report::percent;
-use crate::train::{bar, count};
+use crate::rung::{bar, count};
 
 /// Options of `train-backbone`.
 #[derive(Args, Debug)]

@@ -4,6 +4,10 @@ use anyhow::{Result, bail};
 use burn::tensor::Device;
 use clap::ValueEnum;
 
+/// The way out where no graphics adapter answers.
+pub(crate) const NO_ADAPTER: &str = "install a Vulkan driver (a software one will do: Debian's \
+    `chromium` ships SwiftShader, set VK_DRIVER_FILES to its vk_swiftshader_icd.json)";
+
 /// Backend that runs the tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Backend {
@@ -149,10 +153,6 @@ fn probed(open: impl FnOnce() -> Device + std::panic::UnwindSafe) -> std::thread
 #[cfg(feature = "wgpu")]
 fn wgpu_device() -> Result<Device> {
     probed(|| Device::wgpu(Default::default())).map_err(|_| {
-        anyhow::anyhow!(
-            "no graphics adapter answers; install a Vulkan driver (a software one will do: \
-             Debian's `chromium` ships SwiftShader, set VK_DRIVER_FILES to its \
-             vk_swiftshader_icd.json) or use `--backend flex`"
-        )
+        anyhow::anyhow!("no graphics adapter answers; {NO_ADAPTER} or use `--backend flex`")
     })
 }

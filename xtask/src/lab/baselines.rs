@@ -12,8 +12,9 @@ use split_tensor::{
 
 use crate::record::{Document, Row};
 use crate::report::{base_row, rung_row, test_cache, with_bytes};
+use crate::rung::{Trained, bar, now};
 use crate::setup::Setup;
-use crate::train::{TrainArgs, Trained, bar, now};
+use crate::train::TrainArgs;
 
 /// Training pictures from which ranges, components and tables are taken.
 const FIT_PICTURES: usize = 2000;
@@ -102,11 +103,11 @@ impl Ground<'_> {
             let name = format!("pca-{}", index + 1);
             rungs.push(Rung::fitted(&name, "pca", &unit, &weights, pictures)?);
         }
-        let bank = Bank::new(self.setup.note.clone(), rungs)?;
+        let bank = Bank::new(self.setup.opened.note.clone(), rungs)?;
         let mut rows = Vec::new();
         for (index, rung) in bank.rungs().iter().enumerate() {
             let codec = bank.open(index, device)?;
-            let result = evaluate(&codec, &self.setup.tail, self.cache, device)?;
+            let result = evaluate(&codec, &self.setup.opened.tail, self.cache, device)?;
             let one = Trained {
                 rung: rung.clone(),
                 epochs: 0.0,
@@ -158,7 +159,7 @@ impl Ground<'_> {
         let device = &self.setup.device;
         let codec = bank.open(index, device)?;
         let rival = HuffmanRival::fit(&codec, self.training, FIT_PICTURES, device)?;
-        let result = rival.evaluate(&codec, &self.setup.tail, self.cache, device)?;
+        let result = rival.evaluate(&codec, &self.setup.opened.tail, self.cache, device)?;
         let row = rung_row(self.base, self.setup, one, &codec, &result)?;
         Ok(Row {
             name: format!("huffman {}", one.rung.name),
@@ -169,7 +170,7 @@ impl Ground<'_> {
 
     fn measure(&self, quantizer: Quantizer, tables: TableSet) -> Result<Evaluation> {
         let codec = Codec::new(quantizer, tables, self.shape()?, 0, 0)?;
-        let (tail, device) = (&self.setup.tail, &self.setup.device);
+        let (tail, device) = (&self.setup.opened.tail, &self.setup.device);
         Ok(evaluate_without_unit(&codec, tail, self.cache, device)?)
     }
 

@@ -19,7 +19,7 @@ use self::line::{Line, Times, beside, first_use, line, parsed, show};
 use self::peers::Peers;
 use self::steps::{Bench, Inputs, STEPS, Step};
 use self::tensors::Tensors;
-use crate::backend::Backend;
+use crate::backend::{Backend, NO_ADAPTER};
 use crate::eval::{checked_setup, open_bank};
 use crate::files::{append_line, read};
 use crate::setup::SetupArgs;
@@ -231,7 +231,7 @@ fn list_devices(args: &BenchArgs) -> Result<()> {
     for backend in &args.setup.backend {
         let adapters = backend.adapters()?;
         if adapters.is_empty() {
-            say!("{:<8} no adapter: install a driver", backend.name());
+            say!("{:<8} no adapter: {NO_ADAPTER}", backend.name());
         }
         for adapter in adapters {
             say!("{:<8} {adapter}", backend.name());
@@ -295,7 +295,7 @@ fn drawn(args: &SetupArgs) -> Result<Bank> {
         32,
         &setup.device,
     )?;
-    Ok(Bank::new(setup.note.clone(), vec![rung])?)
+    Ok(Bank::new(setup.opened.note.clone(), vec![rung])?)
 }
 
 fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Line>> {

@@ -10,8 +10,9 @@ use split_bottleneck::{
 
 use crate::record::Document;
 use crate::report::{base_row, measured, rung_row, test_cache};
+use crate::rung::{Trained, bar, count, now};
 use crate::setup::Setup;
-use crate::train::{TABLE_PICTURES, TrainArgs, Trained, UnitKind, bar, count, now};
+use crate::train::{TABLE_PICTURES, TrainArgs, UnitKind};
 
 /// Rungs of the ladder; each costs its tables only.
 const LADDER: usize = 12;
@@ -64,7 +65,7 @@ pub(crate) fn train(
     };
     let weights = first.map(|one| &one.rung.weights);
     let mut training = ContinuousTraining::start(&unit, &config, weights, cache, &device)?;
-    let loss = ClassifierDistortion::unsupervised(setup.tail.clone().train());
+    let loss = ClassifierDistortion::unsupervised(setup.opened.tail.clone().train());
     let bar = bar(config.steps, "continuous");
     while !training.is_done() {
         let report = training
@@ -107,7 +108,7 @@ pub(crate) fn train(
         }
     }
     let all = rungs.iter().map(|one| one.rung.clone()).collect();
-    let bank = Bank::new(setup.note.clone(), all)?;
+    let bank = Bank::new(setup.opened.note.clone(), all)?;
     Ok(Continuous { bank, rungs })
 }
 
@@ -123,7 +124,7 @@ pub(crate) fn measure(
     let base = base_row(setup, args.seed, &pictures)?;
     for (index, one) in continuous.rungs.iter().enumerate() {
         let codec = continuous.bank.open(index, &setup.device)?;
-        let result = evaluate(&codec, &setup.tail, &cache, &setup.device)?;
+        let result = evaluate(&codec, &setup.opened.tail, &cache, &setup.device)?;
         continuous.bank.set_measured(index, measured(&result))?;
         let row = rung_row(&base, setup, one, &codec, &result)?;
         document.rows.push(row);

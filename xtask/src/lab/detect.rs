@@ -14,7 +14,7 @@ use split_backbone::{
 use split_bottleneck::{BackboneNote, Tail};
 
 use crate::backend::Backend;
-use crate::train::bar;
+use crate::rung::bar;
 
 mod eval;
 mod plan;
@@ -139,6 +139,14 @@ impl SetupArgs {
         let side = usize::try_from(self.side)?;
         Letterbox::empty_canvas(self.side)?;
         let (network, weights) = Yolox::load(&config, &self.weights, &device)?;
+        if let Some(first) = weights.unused.first() {
+            bail!(
+                "{} holds {} tensors that {name} has no place for ({first}, ...); choose the \
+                 backbone that the file was saved from",
+                self.weights.display(),
+                weights.unused.len()
+            );
+        }
         let classes = folder.set.categories.len();
         if classes != config.classes() {
             bail!(

@@ -67,7 +67,7 @@ pub(crate) struct EncodeArgs {
     /// The bank that `train` wrote.
     #[arg(long, default_value = "out/train/bank.safetensors")]
     bank: PathBuf,
-    /// Rung by place or name.
+    /// Rung by name or place; 0 is the first, usually the one with the most bytes.
     #[arg(long, default_value = "0")]
     rung: String,
     /// Picture file to encode; the test set of `--data` where left out.
@@ -104,18 +104,18 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     let pictures = setup.pictures(Part::Test)?;
     let cache = test_cache(&setup, &pictures)?;
     let rungs = match &args.rung {
-        Some(name) => vec![find_rung(&bank, name)?],
+        Some(name) => vec![bank.find(name)?],
         None => (0..bank.rungs().len()).collect(),
     };
     say!(
         "{} pictures, {} cut at {}",
         pictures.len(),
-        setup.note.name,
-        setup.note.split
+        setup.opened.note.name,
+        setup.opened.note.split
     );
     for rung in rungs {
         let codec = bank.open(rung, &setup.device)?;
-        let result = evaluate(&codec, &setup.tail, &cache, &setup.device)?;
+        let result = evaluate(&codec, &setup.opened.tail, &cache, &setup.device)?;
         let numbers = measured(&result);
         say!(
             "{:<18} {:>8.1} bytes a frame ({:.1} payload, {:.1} estimated)  top-1 {:.2} %",
@@ -152,8 +152,8 @@ fn unsplit(args: &EvalArgs) -> Result<()> {
         let correct = setup.correct(&pictures);
         let line = AccuracyLine {
             schema: "split-accuracy/1",
-            model: setup.note.name.clone(),
-            weights_sha256: setup.note.weights_sha256.clone(),
+            model: setup.opened.note.name.clone(),
+            weights_sha256: setup.opened.note.weights_sha256.clone(),
             backend: backend.name(),
             data: data_name(&setup),
             data_sha256: pictures.sha256(),
@@ -186,9 +186,10 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
     let mut setup_args = args.setup.clone();
     let bank = open_bank(&args.bank, &mut setup_args)?;
     let setup = checked_setup(&setup_args, &bank)?;
-    let codec = bank.open(find_rung(&bank, &args.rung)?, &setup.device)?;
+    let codec = bank.open(bank.find(&args.rung)?, &setup.device)?;
     let pictures = match &args.picture {
-        Some(path) => one_picture(&setup, path)?,
+        Some(path) => Pictures::of_file(path, setup.framing()?)
+            .with_context(|| format!("the picture {}", path.display()))?,
         None => setup.pictures(Part::Test)?,
     };
     let cache = test_cache(&setup, &pictures)?;
@@ -249,6 +250,7 @@ pub(crate) fn decode(args: &DecodeArgs) -> Result<()> {
     let setup = checked_setup(&setup_args, &bank)?;
     let files = frame_files(&args.frames)?;
     let mut codecs = BTreeMap::new();
+    let (names, mut seen) = (split_backbone::embedded::CLASSES, BTreeMap::new());
     for file in &files {
         let frame = read(file)?;
         let (parsed, _) = split_tensor::Frame::parse(&frame)
@@ -268,9 +270,18 @@ pub(crate) fn decode(args: &DecodeArgs) -> Result<()> {
                 codec.codec().bank()
             )
         })?;
-        let logits = split_bottleneck::Tail::forward(&setup.tail, activation);
-        let class = split_backbone::top1(logits);
-        say!("{} {}", file.display(), class[0]);
+        let logits = split_bottleneck::Tail::forward(&setup.opened.tail, activation);
+        let class = split_backbone::top1(logits)[0];
+        say!("{} {class}", file.display());
+        *seen.entry(class).or_insert(0_usize) += 1;
+    }
+    eprintln!("{} frames, classes by number:", files.len());
+    for (class, frames) in seen {
+        let name = match names.get(class) {
+            Some(name) if setup.args.is_embedded() => format!(" ({name})"),
+            _ => String::new(),
+        };
+        eprintln!("  {class}{name}: {frames}");
     }
     Ok(())
 }
@@ -288,41 +299,8 @@ pub(crate) fn open_bank(path: &std::path::Path, setup: &mut SetupArgs) -> Result
 /// Refuses a backbone that the bank was not trained for.
 pub(crate) fn checked_setup(args: &SetupArgs, bank: &Bank) -> Result<Setup> {
     let setup = args.open()?;
-    check_backbone(&setup.note, bank)?;
+    check_backbone(&setup.opened.note, bank)?;
     Ok(setup)
-}
-
-pub(crate) fn find_rung(bank: &Bank, name: &str) -> Result<usize> {
-    let rungs = bank.rungs();
-    let by_name = rungs.iter().position(|rung| rung.name == name);
-    let by_place = name.parse().ok().filter(|index| *index < rungs.len());
-    by_name.or(by_place).with_context(|| {
-        let names: Vec<&str> = rungs.iter().map(|rung| rung.name.as_str()).collect();
-        format!("the bank has no rung {name}; it has {}", names.join(", "))
-    })
-}
-
-fn one_picture(setup: &Setup, path: &std::path::Path) -> Result<Pictures> {
-    let picture = image::open(path)
-        .with_context(|| format!("reading the picture {}", path.display()))?
-        .to_rgb8();
-    let side = if setup.args.is_embedded() {
-        u32::try_from(split_backbone::embedded::SIDE)?
-    } else if setup.args.data.starts_with("cifar") {
-        32
-    } else {
-        setup.args.crop
-    };
-    let framing = split_backbone::Framing::square(side)
-        .with_context(|| format!("--crop {side} is no usable picture size"))?;
-    let picture = framing.apply(&picture);
-    let (width, height) = (picture.width(), picture.height());
-    Ok(Pictures::new(
-        (usize::try_from(width)?, usize::try_from(height)?),
-        picture.into_raw(),
-        vec![0],
-        vec!["unknown".to_owned()],
-    )?)
 }
 
 fn frame_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {

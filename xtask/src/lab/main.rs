@@ -31,6 +31,7 @@ mod privacy;
 mod record;
 mod report;
 mod run_folder;
+mod rung;
 mod search;
 mod setup;
 mod splits;
@@ -49,9 +50,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train units at several rates and compare them with picture codecs.
+    ///
+    /// `--data coco:DIR` trains them for a detector, with other options: `train --data coco:DIR --help`.
     #[command(after_help = examples::TRAIN)]
     Train(Box<train::TrainArgs>),
     /// Measure a bank on a test set with real frames.
+    ///
+    /// `--data coco:DIR` measures a detector's: `eval --data coco:DIR --help`.
     #[command(after_help = examples::EVAL)]
     Eval(eval::EvalArgs),
     /// Picture to frame file: what the device does.

@@ -13,13 +13,13 @@ use split_bottleneck::{
     ActivationCache, Bank, Inversion, InversionConfig, LeakedPictures, RungCodec, evaluate,
 };
 
-use crate::eval::{checked_setup, find_rung, open_bank};
+use crate::eval::{checked_setup, open_bank};
 use crate::files::append_line;
 use crate::record::{Machine, command_line, date, git_state, machine, versions};
 use crate::report::{data_name, measured, percent, test_cache};
 use crate::run_folder::check_record;
+use crate::rung::{bar, count};
 use crate::setup::{BATCH, Setup, SetupArgs};
-use crate::train::{bar, count};
 use crate::values::{at_least_one, positive};
 
 const TOO_SMALL: &str = "SSIM needs pictures of 11 x 11 pixels";
@@ -131,8 +131,8 @@ pub(crate) fn run(args: &PrivacyArgs) -> Result<()> {
         [] => (0..bank.rungs().len()).collect(),
         names => names
             .iter()
-            .map(|name| find_rung(&bank, name))
-            .collect::<Result<Vec<_>>>()?,
+            .map(|name| bank.find(name))
+            .collect::<Result<Vec<_>, _>>()?,
     };
     let meter = Meter::new(args, &setup, &bank)?;
     let mut sheet = vec![first_pictures(&meter.test.pictures)];
@@ -155,8 +155,8 @@ impl<'a> Meter<'a> {
         say!(
             "{} pictures, {} cut at {}; attackers trained on {} others",
             test.pictures.len(),
-            setup.note.name,
-            setup.note.split,
+            setup.opened.note.name,
+            setup.opened.note.split,
             training.pictures.len()
         );
         let heads = ["on the wire", "bytes", "top-1 %", "PSNR dB", "SSIM"];
@@ -183,7 +183,7 @@ impl<'a> Meter<'a> {
     fn rung(&self, rung: usize) -> Result<Vec<f32>> {
         let (setup, found) = (self.setup, &self.bank.rungs()[rung]);
         let codec = self.bank.open(rung, &setup.device)?;
-        let result = evaluate(&codec, &setup.tail, &self.test.cache, &setup.device)?;
+        let result = evaluate(&codec, &setup.opened.tail, &self.test.cache, &setup.device)?;
         let numbers = measured(&result);
         let names = (found.name.as_str(), found.kind.as_str());
         self.listen(&Wire::Rung(&codec), names, (numbers.bytes, numbers.top1))
@@ -259,7 +259,7 @@ impl<'a> Meter<'a> {
 
     /// A line without what one attacker found.
     fn line(&self) -> Line {
-        let note = self.setup.note.clone();
+        let note = self.setup.opened.note.clone();
         Line {
             schema: "split-privacy/1",
             rung: String::new(),

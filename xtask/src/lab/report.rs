@@ -6,8 +6,9 @@ use split_backbone::{CutProfile, Pictures, Profile, rivals};
 use split_bottleneck::{Bank, Evaluation, Measured, RungCodec, evaluate};
 
 use crate::record::{Backbone, Data, Document, Row, command_line, git_state};
+use crate::rung::{Trained, bar, count};
 use crate::setup::Setup;
-use crate::train::{TrainArgs, Trained, bar, count};
+use crate::train::TrainArgs;
 
 /// Qualities of the picture codecs.
 const QUALITIES: [u8; 9] = [0, 10, 20, 30, 45, 60, 75, 90, 100];
@@ -25,7 +26,7 @@ pub(crate) fn measure(
     let base = base_row(setup, args.seed, pictures)?;
     for (index, one) in trained.iter().enumerate() {
         let codec = bank.open(index, &setup.device)?;
-        let evaluation = evaluate(&codec, &setup.tail, &cache, &setup.device)?;
+        let evaluation = evaluate(&codec, &setup.opened.tail, &cache, &setup.device)?;
         bank.set_measured(index, measured(&evaluation))?;
         document
             .rows
@@ -72,9 +73,9 @@ fn start_document(
         sha256: pictures.sha256(),
     };
     let backbone = Backbone {
-        name: setup.note.name.clone(),
-        split: setup.note.split.clone(),
-        weights_sha256: setup.note.weights_sha256.clone(),
+        name: setup.opened.note.name.clone(),
+        split: setup.opened.note.split.clone(),
+        weights_sha256: setup.opened.note.weights_sha256.clone(),
         macs: whole.macs,
         params: whole.parameters,
         metric: "top1".to_owned(),
@@ -111,18 +112,22 @@ pub(crate) fn measured(evaluation: &Evaluation) -> Measured {
 }
 
 fn profile(setup: &Setup, pictures: &Pictures) -> Profile {
-    setup.config.profile(pictures.height(), pictures.width())
+    setup
+        .opened
+        .network
+        .config()
+        .profile(pictures.height(), pictures.width())
 }
 
 /// What the cut costs; a stage's end and its last block are one place.
 fn cut_profile(setup: &Setup, pictures: &Pictures) -> Result<CutProfile> {
-    let place = |point| setup.config.locate(point);
-    let wanted = place(setup.point)?;
+    let place = |point| setup.opened.network.config().locate(point);
+    let wanted = place(setup.opened.point)?;
     profile(setup, pictures)
         .cuts
         .into_iter()
         .find(|cut| place(cut.point) == Ok(wanted))
-        .with_context(|| format!("the profile lacks {}", setup.point))
+        .with_context(|| format!("the profile lacks {}", setup.opened.point))
 }
 
 /// What all rows of this run share.
@@ -158,7 +163,7 @@ pub(crate) fn rung_row(
     codec: &RungCodec,
     evaluation: &Evaluation,
 ) -> Result<Row> {
-    debug_assert_eq!(setup.note.split, setup.point.to_string());
+    debug_assert_eq!(setup.opened.note.split, setup.opened.point.to_string());
     let encoder = count(codec.encoder_parameters);
     let decoder = count(codec.decoder_parameters);
     Ok(Row {

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::files::{read, write_whole};
+use crate::files::{folder, read, write_whole};
 
 /// Holds the options that decide a run's result.
 const OPTIONS: &str = "run.txt";
-/// Is there when a run came to its end.
+/// Is there when a training came to its end.
 const RESULTS: &str = "results.json";
 
 /// Refuses to mix two runs in one folder. A new run removes the checkpoints of one that came to its
@@ -29,9 +29,18 @@ pub(crate) fn begin(out: &Path, options: &str, resume: bool) -> Result<()> {
         );
         return Ok(());
     }
-    let old = checkpoints(out)?;
+    make_room(out, RESULTS)?;
+    write_whole(&path, options.as_bytes())
+}
+
+/// Removes the checkpoints of a run that came to its end, that is, that left `results`.
+///
+/// # Errors
+/// Where a run did not end.
+pub(crate) fn make_room(out: &Path, results: &str) -> Result<()> {
+    let (old, results) = (checkpoints(out)?, out.join(results));
     if let Some(first) = old.first()
-        && !out.join(RESULTS).exists()
+        && !results.exists()
     {
         bail!(
             "{} holds {} of a run that did not end; go on with --resume, use another --out, or \
@@ -40,13 +49,13 @@ pub(crate) fn begin(out: &Path, options: &str, resume: bool) -> Result<()> {
             first.file_name().unwrap_or_default().display()
         );
     }
-    for path in old.iter().chain([&out.join(RESULTS)]) {
+    for path in old.iter().chain([&results]) {
         if path.exists() {
             std::fs::remove_file(path)
                 .with_context(|| format!("removing the old {}", path.display()))?;
         }
     }
-    write_whole(&path, options.as_bytes())
+    Ok(())
 }
 
 fn checkpoints(out: &Path) -> Result<Vec<PathBuf>> {
@@ -61,21 +70,19 @@ fn checkpoints(out: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Refuses a record that could not be written after hours of training.
+/// Refuses a record that could not be written after hours of training; its folder is made.
 pub(crate) fn check_record(record: Option<&Path>) -> Result<()> {
     let Some(record) = record else {
         return Ok(());
     };
-    let folder = match record.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     ensure!(
-        folder.is_dir() && !record.is_dir(),
-        "--record {}: {} is no folder to write it to",
-        record.display(),
-        folder.display()
+        !record.is_dir(),
+        "--record {} is a folder; name a file",
+        record.display()
     );
+    if let Some(parent) = record.parent().filter(|p| !p.as_os_str().is_empty()) {
+        folder(parent).with_context(|| format!("--record {}", record.display()))?;
+    }
     Ok(())
 }
 

@@ -17,11 +17,14 @@ use split_bottleneck::{
 
 use crate::files::{folder, read, write_whole};
 use crate::report::{base_row, test_cache};
+use crate::run_folder;
+use crate::rung::{bar, count, now};
 use crate::setup::{Setup, SetupArgs};
-use crate::train::{bar, count, now};
 
 /// Training pictures whose symbols are counted for a trial's tables.
 const TABLE_PICTURES: usize = 1000;
+/// The picture that a search leaves at its end.
+const PLOT: &str = "search.svg";
 
 /// Options of `search`.
 #[derive(Args, Debug, Clone, Serialize)]
@@ -139,7 +142,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     let front = front(&journal.outcomes);
     print(&journal.outcomes, &front);
     crate::plot::scatter(
-        &out.join("search.svg"),
+        &out.join(PLOT),
         &journal
             .outcomes
             .iter()
@@ -158,7 +161,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
 /// The journal of this search, empty unless it goes on.
 fn open_journal(args: &SearchArgs, setup: &Setup, path: &Path) -> Result<Journal> {
     let mut options = serde_json::to_value(args)?;
-    options["backbone"] = serde_json::to_value(&setup.note)?;
+    options["backbone"] = serde_json::to_value(&setup.opened.note)?;
     options["data"] = serde_json::to_value(setup.args.data.split(':').next())?;
     options["pictures"] =
         serde_json::to_value([setup.args.train_pictures, setup.args.test_pictures])?;
@@ -168,13 +171,7 @@ fn open_journal(args: &SearchArgs, setup: &Setup, path: &Path) -> Result<Journal
         outcomes: Vec::new(),
     };
     if !args.resume {
-        for entry in std::fs::read_dir(&args.out)? {
-            let file = entry?.path();
-            if file.extension().is_some_and(|end| end == "checkpoint") {
-                std::fs::remove_file(&file)
-                    .with_context(|| format!("removing the old {}", file.display()))?;
-            }
-        }
+        run_folder::make_room(&args.out, PLOT)?;
         return Ok(fresh);
     }
     let old: Journal = serde_json::from_slice(&read(path)?)
@@ -235,7 +232,7 @@ impl Ground<'_> {
         };
         let mut training =
             Training::start(&trial.unit, &config, warm.as_ref(), self.training, &device)?;
-        let loss = ClassifierDistortion::unsupervised(self.setup.tail.clone().train());
+        let loss = ClassifierDistortion::unsupervised(self.setup.opened.tail.clone().train());
         while !training.is_done() {
             training.advance(self.training, &loss)?;
         }
@@ -249,9 +246,14 @@ impl Ground<'_> {
             TABLE_PICTURES,
             &self.setup.device,
         )?;
-        let bank = Bank::new(self.setup.note.clone(), vec![rung])?;
+        let bank = Bank::new(self.setup.opened.note.clone(), vec![rung])?;
         let codec = bank.open(0, &self.setup.device)?;
-        let result = evaluate(&codec, &self.setup.tail, &self.test, &self.setup.device)?;
+        let result = evaluate(
+            &codec,
+            &self.setup.opened.tail,
+            &self.test,
+            &self.setup.device,
+        )?;
         Ok(Outcome {
             round,
             trial: trial.clone(),

@@ -6,10 +6,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use split_backbone::{
-    DataSource, EMBEDDED_NAME, Framing, LoadOptions, Opened, Part, Pictures, Preprocess, ResNet,
-    ResNetConfig, ResNetHead, ResNetTail, SplitPoint, embedded,
+    DataSource, EMBEDDED_NAME, Framing, LoadOptions, Opened, Part, Pictures, embedded,
 };
-use split_bottleneck::{ActivationCache, BackboneNote};
+use split_bottleneck::ActivationCache;
 
 use crate::backend::Backend;
 use crate::values::at_least_one;
@@ -24,22 +23,24 @@ const CACHE_BYTES: usize = 6 << 30;
 /// Which network on which pictures.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct SetupArgs {
-    /// Pictures: `embedded`, `cifar10:DIR`, `cifar100:DIR` or `folder:DIR`. For a detector
-    /// `coco:DIR`, which has other options: add `--help` behind it.
+    /// Pictures: `embedded`, `cifar10:DIR`, `cifar100:DIR` or `folder:DIR` (one folder for each
+    /// class of the backbone, named in the order of its classes).
     #[arg(long, default_value = "embedded")]
     pub(crate) data: String,
     /// Backbone: `embedded`, resnet20, resnet32, resnet44, resnet56, resnet18, resnet50, ...
+    /// [default: the bank's, or `embedded` for its pictures].
     #[arg(long)]
     pub(crate) backbone: Option<String>,
     /// Weights of the backbone (.th, .pth or .safetensors); not needed for `embedded`.
     #[arg(long)]
     pub(crate) weights: Option<PathBuf>,
-    /// Split point: stem, layer1, layer1.2, ...
+    /// Split point: stem, layer1, layer1.2, ... [default: the bank's, or layer2 for `embedded`].
     #[arg(long)]
     pub(crate) split: Option<String>,
-    /// Side to which pictures of a folder are cropped.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096), default_value_t = 224)]
-    pub(crate) crop: u32,
+    /// Side in pixels of the squares to which pictures of a folder are cropped [default: 224 for
+    /// ImageNet's backbones, 32 for CIFAR's, 64 for the embedded one].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) side: Option<u32>,
     /// Most pictures to train on.
     #[arg(long, value_parser = at_least_one)]
     pub(crate) train_pictures: Option<usize>,
@@ -55,13 +56,7 @@ pub(crate) struct SetupArgs {
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) args: SetupArgs,
-    pub(crate) network: ResNet,
-    pub(crate) head: ResNetHead,
-    pub(crate) tail: ResNetTail,
-    pub(crate) config: ResNetConfig,
-    pub(crate) point: SplitPoint,
-    pub(crate) note: BackboneNote,
-    pub(crate) preprocess: Preprocess,
+    pub(crate) opened: Opened,
     pub(crate) backend: Backend,
     pub(crate) device: Device,
 }
@@ -93,25 +88,9 @@ impl SetupArgs {
             (None, EMBEDDED_NAME) => EMBEDDED_SPLIT,
             (None, _) => bail!("--backbone {name} needs --split, e.g. layer1"),
         };
-        let Opened {
-            network,
-            head,
-            tail,
-            config,
-            point,
-            note,
-            preprocess,
-            ..
-        } = Opened::load(&name, self.weights.as_deref(), split, &device)?;
         Ok(Setup {
             args: self.clone(),
-            network,
-            head,
-            tail,
-            config,
-            point,
-            note,
-            preprocess,
+            opened: Opened::load(&name, self.weights.as_deref(), split, &device)?,
             backend: *backend,
             device,
         })
@@ -119,6 +98,16 @@ impl SetupArgs {
 }
 
 impl Setup {
+    /// How a picture of any size becomes one of the backbone's.
+    pub(crate) fn framing(&self) -> Result<Framing> {
+        // The embedded set has one size.
+        let side = match self.args.side {
+            Some(side) if !self.args.is_embedded() => side,
+            _ => self.opened.side,
+        };
+        Framing::square(side).with_context(|| format!("--side {side} is no size of pictures"))
+    }
+
     /// One part of the picture set; unreadable files are named and left out.
     pub(crate) fn pictures(&self, part: Part) -> Result<Pictures> {
         let limit = match part {
@@ -132,10 +121,17 @@ impl Setup {
             };
             return Ok(embedded::pictures(split, limit.unwrap_or(count))?);
         }
+        if self.args.data.starts_with("coco:") {
+            bail!(
+                "--data {}: detectors are for `train` and `eval` alone; take `embedded`, \
+                 cifar10:DIR, cifar100:DIR or folder:DIR",
+                self.args.data
+            );
+        }
         let source: DataSource = self.args.data.parse()?;
         let options = LoadOptions {
             limit,
-            framing: Framing::square(self.args.crop),
+            framing: Some(self.framing()?),
         };
         let loaded = source.load(part, &options)?;
         for skipped in &loaded.skipped {
@@ -144,7 +140,17 @@ impl Setup {
         if !loaded.skipped.is_empty() {
             eprintln!("{} pictures could not be read", loaded.skipped.len());
         }
-        let classes = self.config.classes();
+        let classes = self.opened.network.config().classes();
+        let named = loaded.pictures.classes().len();
+        if let (DataSource::Folder(_), false) = (&source, named == classes) {
+            bail!(
+                "{} has {named} folders of classes, {} tells {classes} apart; a folder for each class \
+                 is needed, and their names in alphabetical order must be the order of the \
+                 backbone's classes",
+                self.args.data,
+                self.opened.note.name
+            );
+        }
         if let Some(label) = loaded.pictures.labels().iter().max()
             && usize::from(*label) >= classes
         {
@@ -153,7 +159,7 @@ impl Setup {
                  must be of one task",
                 self.args.data,
                 label + 1,
-                self.note.name
+                self.opened.note.name
             );
         }
         Ok(loaded.pictures)
@@ -177,13 +183,16 @@ impl Setup {
         let batches = inputs.map(|(flip, start)| {
             let range = start..(start + BATCH).min(pictures.len());
             on_batch(range.len());
-            let input = self.preprocess.input(pictures, range.clone(), &self.device);
+            let input = self
+                .opened
+                .preprocess
+                .input(pictures, range.clone(), &self.device);
             let input = if flip { input.flip([3]) } else { input };
             (input, labels[range].to_vec())
         });
         Ok(ActivationCache::build(
-            &self.head,
-            &self.tail,
+            &self.opened.head,
+            &self.opened.tail,
             batches,
             CACHE_BYTES,
         )?)
@@ -203,8 +212,8 @@ impl Setup {
         let mut classes = Vec::with_capacity(pictures.len());
         for start in (0..pictures.len()).step_by(BATCH) {
             let range = start..(start + BATCH).min(pictures.len());
-            let input = self.preprocess.input(pictures, range, &self.device);
-            classes.extend(split_backbone::top1(self.network.forward(input)));
+            let input = self.opened.preprocess.input(pictures, range, &self.device);
+            classes.extend(split_backbone::top1(self.opened.network.forward(input)));
         }
         classes
     }

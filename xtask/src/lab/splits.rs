@@ -16,7 +16,7 @@ const SCHEMA: &str = "split-graph/1";
 #[derive(Args, Debug)]
 pub(crate) struct SplitsArgs {
     /// Backbone: `embedded`, resnet56, resnet50, yolox_nano, ...
-    #[arg(long)]
+    #[arg(long, visible_alias = "backbone")]
     model: String,
     /// Height and width of the input [default: what the published weights were trained for].
     #[arg(long, value_name = "HxW", value_parser = parse_input)]

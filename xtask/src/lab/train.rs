@@ -1,22 +1,20 @@
 //! `train`: rungs at several rates, measured closed loop, beside picture codecs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use burn::module::Module;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use split_backbone::Part;
 use split_bottleneck::{
     ActivationCache, ActivationShape, Bank, ClassifierDistortion, EncoderKind, HyperDensity, Klt,
-    Objective, Proxy, RateKind, Rung, StepReport, TrainConfig, Training, UnitConfig, WarmStart,
+    Objective, Proxy, RateKind, Rung, TrainConfig, UnitConfig, WarmStart,
 };
 
-use crate::files::{folder, read, write_whole};
+use crate::files::{folder, write_whole};
+use crate::rung::{Task, Trained, bar, count, now, rungs_are_trained, stop_flag};
 use crate::setup::{Setup, SetupArgs};
 use crate::values::{at_least_one, positive};
 use crate::{baselines, continuous, report, run_folder};
@@ -29,8 +27,6 @@ pub(crate) const TABLE_PICTURES: usize = 6000;
 pub(crate) const KLT_PICTURES: usize = 2000;
 /// Residual blocks of the heavy decoders.
 const HEAVY_BLOCKS: usize = 2;
-/// Time between checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 
 /// Which layout of unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -149,7 +145,8 @@ pub(crate) struct TrainArgs {
     /// What they are trained on [default: labels for the paper's layout, logits for the others].
     #[arg(long, value_enum)]
     pub(crate) loss: Option<Loss>,
-    /// Frame sizes to aim at, in bytes, highest first; lambda is found by dual ascent.
+    /// Frame sizes to aim at, in bytes, highest first; lambda is found by dual ascent [default:
+    /// 300,200,120,80 for the embedded pictures, 310,200,125,80,45 for others].
     #[arg(long, value_delimiter = ',', value_parser = positive)]
     pub(crate) target_bytes: Vec<f64>,
     /// Prices of a kilobit instead of frame sizes, lowest first.
@@ -216,26 +213,11 @@ pub(crate) struct TrainArgs {
 
 impl TrainArgs {
     fn check(&self) -> Result<()> {
-        for (place, kind) in self.units.iter().enumerate() {
-            ensure!(
-                !self.units[..place].contains(kind),
-                "--units names a layout twice"
-            );
-        }
-        ensure!(
-            self.target_bytes.is_sorted_by(|a, b| a > b),
-            "--target-bytes must fall: each rung starts from the one before"
-        );
-        if let Some(last) = self.target_bytes.last() {
-            ensure!(
-                *last > FRAME_OVERHEAD_BYTES,
-                "--target-bytes {last}: a frame takes {FRAME_OVERHEAD_BYTES} bytes without any symbol"
-            );
-        }
-        ensure!(
-            self.lambda.is_sorted_by(|a, b| a < b),
-            "--lambda must rise: each rung starts from the one before"
-        );
+        check_rungs(
+            &self.units,
+            (&self.target_bytes, &self.lambda),
+            FRAME_OVERHEAD_BYTES,
+        )?;
         run_folder::check_record(self.record.as_deref())?;
         ensure!(
             self.step.len() < 2 || self.step.len() == self.units.len(),
@@ -252,6 +234,35 @@ impl TrainArgs {
     }
 }
 
+/// Refuses rungs that can't be trained in this order, or at all.
+pub(crate) fn check_rungs(
+    units: &[UnitKind],
+    (target_bytes, lambda): (&[f64], &[f64]),
+    overhead_bytes: f64,
+) -> Result<()> {
+    for (place, kind) in units.iter().enumerate() {
+        ensure!(
+            !units[..place].contains(kind),
+            "--units names a layout twice"
+        );
+    }
+    ensure!(
+        target_bytes.is_sorted_by(|a, b| a > b),
+        "--target-bytes must fall: each rung starts from the one before"
+    );
+    if let Some(last) = target_bytes.last() {
+        ensure!(
+            *last > overhead_bytes,
+            "--target-bytes {last}: a frame takes {overhead_bytes} bytes without any symbol"
+        );
+    }
+    ensure!(
+        lambda.is_sorted_by(|a, b| a < b),
+        "--lambda must rise: each rung starts from the one before"
+    );
+    Ok(())
+}
+
 /// One rung to train.
 struct Plan {
     loss: Loss,
@@ -262,13 +273,6 @@ struct Plan {
     first: bool,
     /// Whether this rung starts from principal components.
     from_klt: bool,
-}
-
-/// What a trained rung cost.
-pub(crate) struct Trained {
-    pub(crate) rung: Rung,
-    pub(crate) epochs: f64,
-    pub(crate) seconds: f64,
 }
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
@@ -288,7 +292,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let trained = train_rungs(&setup, args, &cache, &out)?;
     rungs_are_trained();
     let rungs = trained.iter().map(|one| one.rung.clone()).collect();
-    let mut bank = Bank::new(setup.note.clone(), rungs)?;
+    let mut bank = Bank::new(setup.opened.note.clone(), rungs)?;
     write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
     let train_name = format!(
         "{} pictures{}",
@@ -442,44 +446,21 @@ fn train_rung(
     file: &Path,
     stop: &AtomicBool,
 ) -> Result<(Trained, WarmStart)> {
-    let device = setup.device.clone().autodiff();
-    let mut training = if args.resume && file.exists() {
-        Training::resume(&read(file)?, &plan.unit, &plan.train, cache, &device)
-            .with_context(|| format!("resuming from {}", file.display()))?
-    } else {
-        Training::start(&plan.unit, &plan.train, warm, cache, &device)?
-    };
-    let tail = setup.tail.clone().train();
+    let tail = setup.opened.tail.clone().train();
     let distortion = match plan.loss {
         Loss::Labels => ClassifierDistortion::supervised(tail),
         Loss::Logits => ClassifierDistortion::unsupervised(tail),
     };
-    let bar = bar(plan.train.steps, &plan.name);
-    bar.set_position(count(training.step_count()));
     let started = now();
-    let mut saved = now();
-    while !training.is_done() {
-        let report = match training.advance(cache, &distortion) {
-            Ok(report) => report,
-            Err(error) => return Err(stopped(&training, error.into(), &plan.name, file)),
-        };
-        show(&bar, &plan.name, &report);
-        let stopping = stop.load(Ordering::Relaxed);
-        if stopping || saved.elapsed() > CHECKPOINT_EVERY {
-            write_whole(file, &training.to_checkpoint()?)?;
-            saved = now();
-        }
-        if stopping {
-            bar.abandon();
-            bail!(
-                "stopped at step {} of {}; go on with the same command and --resume",
-                training.step_count(),
-                plan.name
-            );
-        }
-    }
-    write_whole(file, &training.to_checkpoint()?)?;
-    bar.finish_and_clear();
+    let task = Task {
+        name: &plan.name,
+        unit: &plan.unit,
+        train: &plan.train,
+        file,
+        frame_bytes: &|bits| bits / 8.0 + FRAME_OVERHEAD_BYTES,
+    };
+    let begun = (args.resume, stop);
+    let training = task.run(begun, warm, cache, &distortion, &setup.device)?;
     let rung = Rung::from_training(
         &plan.name,
         plan.kind,
@@ -496,86 +477,4 @@ fn train_rung(
         seconds: started.elapsed().as_secs_f64(),
     };
     Ok((trained, training.weights()))
-}
-
-/// What stopped a training; the state before it is kept.
-pub(crate) fn stopped(
-    training: &Training,
-    error: anyhow::Error,
-    name: &str,
-    file: &Path,
-) -> anyhow::Error {
-    let kept = training
-        .to_checkpoint()
-        .map_err(anyhow::Error::from)
-        .and_then(|bytes| write_whole(file, &bytes));
-    match kept {
-        Ok(()) => error.context(format!(
-            "training {name}; the state before this step is kept in {}",
-            file.display()
-        )),
-        Err(_) => error.context(format!("training {name}")),
-    }
-}
-
-/// Moves the bar; without a terminal there is none, and a log gets a line now and then.
-pub(crate) fn show(bar: &ProgressBar, name: &str, report: &StepReport) {
-    bar.set_position(count(report.step));
-    if !report.step.is_multiple_of(10) {
-        return;
-    }
-    let message = format!(
-        "distortion {:.4} bytes {:.0} lambda {:.2e}",
-        report.distortion,
-        report.bits / 8.0 + FRAME_OVERHEAD_BYTES,
-        report.lambda
-    );
-    if bar.is_hidden() && report.step.is_multiple_of(100) {
-        eprintln!("{name} step {}/{}: {message}", report.step, report.steps);
-    }
-    bar.set_message(message);
-}
-
-/// From here on nothing is left for a checkpoint, so Ctrl-C ends at once.
-pub(crate) fn rungs_are_trained() {
-    RUNGS_ARE_TRAINED.store(true, Ordering::Relaxed);
-}
-
-static RUNGS_ARE_TRAINED: AtomicBool = AtomicBool::new(false);
-
-/// Sets a flag on Ctrl-C; a second Ctrl-C ends at once.
-pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if RUNGS_ARE_TRAINED.load(Ordering::Relaxed) {
-            eprintln!("\nall rungs are trained and kept; --resume measures them");
-            std::process::exit(130);
-        }
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nwriting a checkpoint; press Ctrl-C again to end without");
-    })
-    .context("listening for Ctrl-C")?;
-    Ok(stop)
-}
-
-pub(crate) fn bar(length: usize, what: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{prefix:14} {bar:30} {pos}/{len} {elapsed_precise} ETA {eta_precise} {msg}",
-    )
-    .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(count(length))
-        .with_style(style)
-        .with_prefix(what.to_owned())
-}
-
-pub(crate) fn count(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
-}
-
-#[expect(clippy::disallowed_methods, reason = "programs may read the clock")]
-pub(crate) fn now() -> Instant {
-    Instant::now()
 }

@@ -31,6 +31,16 @@ pub fn short_table(document: &RaDocument) -> String {
     whole(document, &rows)
 }
 
+/// Where it stands among its rivals: bytes at equal loss, differences in rate.
+#[must_use]
+pub fn brief_table(document: &RaDocument) -> String {
+    joined([
+        format!("{}\n", summary(document)),
+        loss_table(document).markdown(),
+        bd_lines(document),
+    ])
+}
+
 /// Every row of the document, means over seeds.
 #[must_use]
 pub fn full_table(document: &RaDocument) -> String {
@@ -78,14 +88,18 @@ pub fn front_table(document: &RaDocument) -> String {
 }
 
 fn whole(document: &RaDocument, rows: &[Row]) -> String {
-    let parts = [
+    joined([
         caption(document),
         row_table(document, rows).markdown(),
         loss_table(document).markdown(),
         bd_lines(document),
-    ];
-    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    parts.join("\n")
+    ])
+}
+
+/// What is there, with an empty line between.
+fn joined<const N: usize>(parts: [String; N]) -> String {
+    let there: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    there.join("\n")
 }
 
 fn caption(document: &RaDocument) -> String {

@@ -26,16 +26,13 @@ use rustix::time::{ClockId, clock_gettime};
 use data::Source;
 use record::Row;
 
-/// Measures entropy coders and appends the rates to benches/records/codec.jsonl.
+/// Measures entropy coders beside their peers.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench codec", bin_name = "cargo xtask bench codec")]
 struct Options {
-    /// File that the lines are appended to
-    #[arg(long, default_value = "benches/records/codec.jsonl")]
-    out: PathBuf,
-    /// Print the table only, write no record
-    #[arg(long)]
-    dry_run: bool,
+    /// Append the lines to this record
+    #[arg(long, alias = "out", value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Symbols per message
     #[arg(
         long,
@@ -156,9 +153,9 @@ fn main() -> Result<()> {
         let (source, coders) = ours::from_file(path)?;
         run(&source, coders, true)?;
     }
-    if !options.dry_run {
-        record::append(&options.out, &rows, options.seed)
-            .with_context(|| format!("appending to {}", options.out.display()))?;
+    if let Some(path) = &options.record {
+        record::append(path, &rows, options.seed)
+            .with_context(|| format!("appending to {}", path.display()))?;
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use image::{ImageFormat, ImageReader, Limits, RgbImage};
 use thiserror::Error;
 
+use super::{Framing, Pictures};
+
 /// Largest picture file that is read, in bytes.
 pub const MAX_PICTURE_FILE_BYTES: u64 = 256 << 20;
 /// Longest side of a picture file, in pixels.
@@ -65,6 +67,20 @@ pub fn read_picture(path: &Path) -> Result<RgbImage, PictureError> {
         return Err(PictureError::TooLarge);
     }
     decode_picture(&bytes)
+}
+
+impl Pictures {
+    /// One picture file as a set of its own, without a class.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_picture`].
+    pub fn of_file(path: &Path, framing: Framing) -> Result<Self, PictureError> {
+        let pixels = framing.apply(&read_picture(path)?).into_raw();
+        let size = (framing.side(), framing.side());
+        // A framed picture has its square's pixels, so nothing else can be wrong.
+        Self::new(size, pixels, vec![0], vec![String::new()]).map_err(|_| PictureError::Empty)
+    }
 }
 
 /// Decodes a JPEG, PNG or WebP file as 8-bit RGB.

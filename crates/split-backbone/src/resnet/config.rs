@@ -258,6 +258,12 @@ impl ResNetConfig {
         Ok(config)
     }
 
+    /// Side in pixels of the square pictures that published weights were trained for: a stem with a
+    /// max pool is ImageNet's, one without is CIFAR's.
+    pub(crate) fn default_side(&self) -> u32 {
+        if self.stem.max_pool { 224 } else { 32 }
+    }
+
     /// The same network with another number of classes.
     ///
     /// # Errors

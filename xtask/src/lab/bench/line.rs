@@ -167,7 +167,7 @@ pub(super) fn line(
     times: &Times,
     (first, heap): (f64, u64),
 ) -> Line {
-    let note = &bench.setup.note;
+    let note = &bench.setup.opened.note;
     Line {
         schema: "split-speed/1",
         what: step.name(),

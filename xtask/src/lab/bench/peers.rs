@@ -123,14 +123,14 @@ impl Peers {
 impl Process {
     fn start(python: &Path, bench: &Bench, inputs: &Inputs, checked: usize) -> Result<Self> {
         let folder = TempDir::with_prefix("split-peers-").context("creating a folder for peers")?;
-        let state = module_state(&bench.setup.network);
+        let state = module_state(&bench.setup.opened.network);
         let mut tensors = Vec::new();
         let mut weights = Vec::new();
         for (path, tensor) in &state {
             tensors.push(json!({"path": path, "shape": tensor.shape}));
             weights.extend(tensor.values.iter().flat_map(|value| value.to_le_bytes()));
         }
-        let config = &bench.setup.config;
+        let config = bench.setup.opened.network.config();
         let stages = config.stages().iter().map(|stage| {
             json!({"blocks": stage.blocks, "stride": stage.stride,
                 "dilation_first": stage.dilation_first, "dilation": stage.dilation})

@@ -19,7 +19,7 @@ use split_bottleneck::Tail as _;
 use super::peers::check_scores;
 use super::steps::{Bench, Inputs};
 use crate::backend::Backend;
-use crate::train::now;
+use crate::rung::now;
 
 /// What is sent.
 #[derive(Clone, Copy)]
@@ -82,7 +82,7 @@ impl Remote {
         let device = Device::remote_options(&RemoteHost::websocket(&format!("ws://{front}")))
             .init()
             .context("burn-remote: connecting")?;
-        let note = &bench.setup.note;
+        let note = &bench.setup.opened.note;
         let weights = bench.setup.args.weights.as_deref();
         let opened = Opened::load(&note.name, weights, &note.split, &device)?;
         Ok(Self {

@@ -11,8 +11,8 @@ use split_bottleneck::{
 use split_tensor::{Latent, Symbols};
 
 use crate::memory::heap_peak_bytes;
+use crate::rung::now;
 use crate::setup::Setup;
-use crate::train::now;
 
 /// A step of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +106,13 @@ impl Inputs {
         let Bench { setup, codec, .. } = bench;
         let device = &setup.device;
         let pictures = pictures(setup, Part::Test, batch)?;
-        let input = setup.preprocess.input(&pictures, 0..batch, device);
+        let input = setup.opened.preprocess.input(&pictures, 0..batch, device);
         let mut first = First::default();
         first.call(Step::Forward, || {
-            done(setup.network.forward(input.clone()), device)
+            done(setup.opened.network.forward(input.clone()), device)
         });
         let activation = first.call(Step::Head, || {
-            done(setup.head.forward(input.clone()), device)
+            done(setup.opened.head.forward(input.clone()), device)
         });
         let encoded = first.call(Step::UnitEncoder, || {
             Ok::<_, anyhow::Error>(done(codec.unit_latent(activation.clone())?, device))
@@ -135,7 +135,7 @@ impl Inputs {
             done(codec.restore(latent.clone()), device)
         });
         first.call(Step::Tail, || {
-            done(setup.tail.forward(restored.clone()), device)
+            done(setup.opened.tail.forward(restored.clone()), device)
         });
         // The cache runs the head too, so it is made after the head's first call was timed.
         let cache = setup.cache(&self::pictures(setup, Part::Train, batch)?, false, |_| {})?;
@@ -155,7 +155,7 @@ impl Inputs {
             restored,
             training: Training::start(&bench.unit, &config, None, &cache, &tracked)?,
             cache,
-            distortion: ClassifierDistortion::unsupervised(setup.tail.clone().train()),
+            distortion: ClassifierDistortion::unsupervised(setup.opened.tail.clone().train()),
             first_ms: Vec::new(),
         };
         first.call(Step::Split, || inputs.run(bench, Step::Split))?;
@@ -169,8 +169,11 @@ impl Inputs {
         let Bench { setup, codec, .. } = bench;
         let device = &setup.device;
         match step {
-            Step::Forward => drop(done(setup.network.forward(self.input.clone()), device)),
-            Step::Head => drop(done(setup.head.forward(self.input.clone()), device)),
+            Step::Forward => drop(done(
+                setup.opened.network.forward(self.input.clone()),
+                device,
+            )),
+            Step::Head => drop(done(setup.opened.head.forward(self.input.clone()), device)),
             Step::UnitEncoder => {
                 done(codec.unit_latent(self.activation.clone())?, device);
             }
@@ -185,10 +188,13 @@ impl Inputs {
             }
             Step::Decode => drop(done(codec.latent(&self.frames)?, device)),
             Step::UnitDecode => drop(done(codec.restore(self.latent.clone()), device)),
-            Step::Tail => drop(done(setup.tail.forward(self.restored.clone()), device)),
+            Step::Tail => drop(done(
+                setup.opened.tail.forward(self.restored.clone()),
+                device,
+            )),
             Step::Split => {
-                let frames = codec.encode(setup.head.forward(self.input.clone()))?;
-                done(setup.tail.forward(codec.decode(&frames)?), device);
+                let frames = codec.encode(setup.opened.head.forward(self.input.clone()))?;
+                done(setup.opened.tail.forward(codec.decode(&frames)?), device);
             }
             Step::Train => {
                 self.training.advance(&self.cache, &self.distortion)?;
@@ -227,7 +233,7 @@ impl Inputs {
     /// Class scores of the first pictures of the batch by the uncut network, row after row.
     pub(super) fn scores(&self, bench: &Bench, pictures: usize) -> Vec<f32> {
         let input = self.input.clone().narrow(0, 0, pictures);
-        let data = bench.setup.network.forward(input).into_data();
+        let data = bench.setup.opened.network.forward(input).into_data();
         let scores = data.convert::<f32>().try_to_vec();
         scores.expect("converted to f32 above")
     }

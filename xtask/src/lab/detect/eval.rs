@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
-use split_backbone::CoveredCodec;
+use split_backbone::{CoveredCodec, check_backbone};
 use split_bottleneck::Bank;
 
 use super::SetupArgs;
@@ -35,17 +35,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let bank = Bank::from_bytes(&read(&args.bank)?)
         .with_context(|| format!("reading the bank {}", args.bank.display()))?;
     let setup = args.setup.open(Some(bank.backbone()))?;
-    if setup.note != *bank.backbone() {
-        bail!(
-            "the bank is for {:?}, this is {:?}; give the same --backbone, --split and --weights \
-             as in training",
-            bank.backbone(),
-            setup.note
-        );
-    }
+    check_backbone(&setup.note, &bank)?;
     let rungs: Vec<usize> = match &args.rung {
         None => (0..bank.rungs().len()).collect(),
-        Some(name) => vec![crate::eval::find_rung(&bank, name)?],
+        Some(name) => vec![bank.find(name)?],
     };
     let pictures = setup.test_pictures()?;
     let reference = Reference::of(&setup, &pictures, (args.draws, args.seed))?;

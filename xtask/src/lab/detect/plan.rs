@@ -2,15 +2,20 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::Args;
 use split_bottleneck::{ActivationShape, Objective, Proxy, RateKind, TrainConfig, UnitConfig};
 
 use super::SetupArgs;
-use crate::train::{Loss, UnitKind, count};
+use crate::run_folder;
+use crate::rung::count;
+use crate::train::{Loss, UnitKind, check_rungs};
 use crate::values::{at_least_one, positive};
 
 /// Bytes of a frame that are not coded symbols: header, shape, checksum, coder flush.
 const FRAME_OVERHEAD_BYTES: f64 = 17.0;
+/// Smallest share of a canvas that is believed, so that a target stays finite.
+const LEAST_COVERAGE: f64 = 0.05;
 /// Frame sizes that are aimed at unless told otherwise.
 const TARGET_BYTES: [f64; 5] = [9000.0, 6000.0, 4200.0, 3000.0, 2000.0];
 /// Price of a kilobit at the start.
@@ -33,7 +38,8 @@ pub(crate) struct TrainArgs {
     /// Layouts to train, each at all rates.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "conv")]
     pub(crate) units: Vec<UnitKind>,
-    /// Frame sizes to aim at, in bytes, highest first; lambda is found by dual ascent.
+    /// Frame sizes to aim at, in bytes, highest first; lambda is found by dual ascent [default:
+    /// 9000,6000,4200,3000,2000].
     #[arg(long, value_delimiter = ',', value_parser = positive)]
     pub(crate) target_bytes: Vec<f64>,
     /// Prices of a kilobit instead of frame sizes, lowest first.
@@ -104,6 +110,17 @@ pub(crate) struct TrainArgs {
     pub(crate) record: Option<PathBuf>,
 }
 
+impl TrainArgs {
+    pub(crate) fn check(&self) -> Result<()> {
+        check_rungs(
+            &self.units,
+            (&self.target_bytes, &self.lambda),
+            FRAME_OVERHEAD_BYTES,
+        )?;
+        run_folder::check_record(self.record.as_deref())
+    }
+}
+
 /// A part of a rung's training with an optimizer of its own: moments of one distortion would
 /// drive the unit astray under another.
 pub(crate) struct Stage {
@@ -151,6 +168,11 @@ pub(crate) fn plans(args: &TrainArgs, shape: ActivationShape, coverage: f64) -> 
     plans
 }
 
+/// Bytes of a frame that leaves out what no picture covers, from the payload bits of a full canvas.
+pub(crate) fn frame_bytes(bits: f64, coverage: f64) -> f64 {
+    bits * coverage.max(LEAST_COVERAGE) / 8.0 + FRAME_OVERHEAD_BYTES
+}
+
 fn objectives(args: &TrainArgs, coverage: f64) -> Vec<Objective> {
     if !args.lambda.is_empty() {
         return args.lambda.iter().map(|l| Objective::Lambda(*l)).collect();
@@ -160,7 +182,8 @@ fn objectives(args: &TrainArgs, coverage: f64) -> Vec<Objective> {
     } else {
         args.target_bytes.clone()
     };
-    let bits = |bytes: f64| (8.0 * (bytes - FRAME_OVERHEAD_BYTES)).max(8.0) / coverage.max(0.05);
+    let bits =
+        |bytes: f64| (8.0 * (bytes - FRAME_OVERHEAD_BYTES)).max(8.0) / coverage.max(LEAST_COVERAGE);
     targets
         .iter()
         .map(|bytes| Objective::TargetBits {

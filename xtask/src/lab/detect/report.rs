@@ -12,7 +12,7 @@ use super::rivals::add_rivals;
 use super::train::TrainedOn;
 use super::{Setup, TestPicture};
 use crate::record::{Backbone, Data, Document, Row, command_line, git_state};
-use crate::train::{Trained, bar, count};
+use crate::rung::{Trained, bar, count};
 
 /// Bytes of one box in an answer: four coordinates of two, class and score of one.
 const BOX_BYTES: usize = 10;

@@ -14,7 +14,7 @@ use super::report::{Reference, float, with_bytes};
 use super::train::TrainedOn;
 use super::{Setup, TestPicture};
 use crate::record::{Document, Row};
-use crate::train::bar;
+use crate::rung::bar;
 
 /// Levels of the clip-and-quantize baseline, in bits.
 const BITS: [u8; 4] = [2, 3, 4, 6];

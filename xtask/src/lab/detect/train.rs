@@ -1,22 +1,20 @@
 //! Rungs for a detector, from photographs without labels.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use split_backbone::{DetectorDistortion, ViewConfig, Views, canvas_input, photo_files};
-use split_bottleneck::{ActivationCache, Bank, Klt, Rung, Tail, Training, UnitConfig, WarmStart};
+use split_bottleneck::{ActivationCache, Bank, Klt, Rung, Tail, WarmStart};
 
-use super::plan::{Plan, Stage, TrainArgs, plans};
+use super::plan::{Plan, Stage, TrainArgs, frame_bytes, plans};
 use super::{Setup, mean_coverage, report};
-use crate::files::{folder, read, write_whole};
+use crate::files::{folder, write_whole};
 use crate::run_folder;
-use crate::train::{
-    KLT_PICTURES, Trained, bar, count, now, rungs_are_trained, show, stop_flag, stopped,
-};
+use crate::rung::{Task, Trained, bar, count, now, rungs_are_trained, stop_flag};
+use crate::train::KLT_PICTURES;
 
 /// Memory for cached activations.
 const CACHE_BYTES: usize = 6 << 30;
@@ -24,8 +22,6 @@ const CACHE_BYTES: usize = 6 << 30;
 const CHUNK: usize = 16;
 /// Canvases whose symbols are counted for the tables.
 const TABLE_VIEWS: usize = 600;
-/// Time between checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
 /// What the distortion is multiplied by. Lambda is a price per kilobit and has a floor that suits
 /// pictures of some kilobits; a detector's take fifty times as many.
@@ -45,13 +41,15 @@ impl Tail for Silent {
 /// Where the rungs learned from.
 pub(crate) struct TrainedOn {
     pub(crate) cache: ActivationCache,
+    /// Share of a canvas that photographs cover in letterboxes: frames leave the rest out.
+    coverage: f64,
     /// For the record.
     pub(crate) words: String,
 }
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let started = now();
-    run_folder::check_record(args.record.as_deref())?;
+    args.check()?;
     let setup = args.setup.open(None)?;
     let files = photos(args, &setup)?;
     let out = folder(&args.out)?;
@@ -61,11 +59,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     identity.record = None;
     run_folder::begin(&out, &format!("{identity:#?}\n"), args.resume)?;
     let trained_on = activations(args, &setup, &files)?;
-    let coverage = coverage(args, &setup, &files, trained_on.cache.shape().height)?;
     let stop = stop_flag()?;
     let mut trained: Vec<Trained> = Vec::new();
     let mut warm: Option<WarmStart> = None;
-    for plan in plans(args, trained_on.cache.shape(), coverage) {
+    for plan in plans(args, trained_on.cache.shape(), trained_on.coverage) {
         if plan.first {
             warm = None;
         }
@@ -156,7 +153,12 @@ fn activations(args: &TrainArgs, setup: &Setup, files: &[PathBuf]) -> Result<Tra
             .collect::<String>(),
         skipped.len()
     );
-    Ok(TrainedOn { cache, words })
+    let coverage = coverage(args, setup, files, cache.shape().height)?;
+    Ok(TrainedOn {
+        cache,
+        coverage,
+        words,
+    })
 }
 
 /// Share of a canvas that the training photographs would cover in letterboxes.
@@ -192,15 +194,20 @@ fn train_rung(
     let mut steps = 0;
     for stage in &plan.stages {
         let file = out.join(format!("{}.checkpoint", stage.name));
-        let begun = begin(
-            setup,
-            args,
-            (&plan.unit, stage),
+        let task = Task {
+            name: &stage.name,
+            unit: &plan.unit,
+            train: &stage.train,
+            file: &file,
+            frame_bytes: &|bits| frame_bytes(bits, trained_on.coverage),
+        };
+        let training = task.run(
+            (args.resume, stop),
             warm.as_ref(),
             cache,
-            &file,
+            &distortion(setup, stage),
+            &setup.device,
         )?;
-        let training = advance(setup, stage, begun, cache, &file, stop)?;
         warm = Some(training.weights());
         steps += stage.train.steps;
         last = Some(training);
@@ -225,31 +232,8 @@ fn train_rung(
     Ok((trained, training.weights()))
 }
 
-fn begin(
-    setup: &Setup,
-    args: &TrainArgs,
-    (unit, stage): (&UnitConfig, &Stage),
-    warm: Option<&WarmStart>,
-    cache: &ActivationCache,
-    file: &Path,
-) -> Result<Training> {
-    let device = setup.device.clone().autodiff();
-    if args.resume && file.exists() {
-        return Training::resume(&read(file)?, unit, &stage.train, cache, &device)
-            .with_context(|| format!("resuming from {}", file.display()));
-    }
-    Ok(Training::start(unit, &stage.train, warm, cache, &device)?)
-}
-
-/// Runs a stage to its end, with checkpoints.
-fn advance(
-    setup: &Setup,
-    stage: &Stage,
-    mut training: Training,
-    cache: &ActivationCache,
-    file: &Path,
-    stop: &AtomicBool,
-) -> Result<Training> {
+/// What a stage's training lowers.
+fn distortion(setup: &Setup, stage: &Stage) -> DetectorDistortion {
     let tail = setup.tail.clone().train();
     let mut distortion = DetectorDistortion::pyramid(tail).with_head(stage.head_weight);
     for weight in [
@@ -259,30 +243,5 @@ fn advance(
     ] {
         *weight *= DISTORTION_SCALE;
     }
-    let bar = bar(stage.train.steps, &stage.name);
-    bar.set_position(count(training.step_count()));
-    let mut saved = now();
-    while !training.is_done() {
-        let report = match training.advance(cache, &distortion) {
-            Ok(report) => report,
-            Err(error) => return Err(stopped(&training, error.into(), &stage.name, file)),
-        };
-        show(&bar, &stage.name, &report);
-        let stopping = stop.load(Ordering::Relaxed);
-        if stopping || saved.elapsed() > CHECKPOINT_EVERY {
-            write_whole(file, &training.to_checkpoint()?)?;
-            saved = now();
-        }
-        if stopping {
-            bar.abandon();
-            bail!(
-                "stopped at step {} of {}; go on with the same command and --resume",
-                training.step_count(),
-                stage.name
-            );
-        }
-    }
-    write_whole(file, &training.to_checkpoint()?)?;
-    bar.finish_and_clear();
-    Ok(training)
+    distortion
 }

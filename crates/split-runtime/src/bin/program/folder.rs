@@ -2,10 +2,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use burn::tensor::Device;
 use serde::Deserialize;
-use split_backbone::{EMBEDDED_NAME, Opened, embedded};
+use split_backbone::{EMBEDDED_NAME, Framing, OpenError, Opened, embedded};
 use split_bottleneck::{Bank, MAX_ARCHIVE_BYTES};
 
 use super::settings::{MAX_FILE_BYTES, at_line, read, read_bytes};
@@ -43,8 +43,8 @@ impl Manifest {
 pub(crate) struct Model {
     pub(crate) bank: Bank,
     pub(crate) opened: Opened,
-    /// Side of its pictures in pixels.
-    pub(crate) side: u32,
+    /// How a picture of any size becomes one of its own.
+    pub(crate) framing: Framing,
     /// Names of its classes; empty where there are none.
     pub(crate) classes: Vec<String>,
 }
@@ -61,21 +61,22 @@ impl Model {
         let bytes = read_bytes(&path, MAX_ARCHIVE_BYTES as u64)?;
         let bank = Bank::from_bytes(&bytes).with_context(|| format!("reading the bank {shown}"))?;
         let name = &bank.backbone().name;
-        if name != EMBEDDED_NAME && manifest.weights.is_none() {
-            bail!(
-                "{}: the bank is for {name}, so `weights = \"FILE\"` is needed",
-                folder.join(MANIFEST).display()
-            );
-        }
         let weights = manifest.weights_file(folder);
-        let opened = Opened::for_bank(&bank, weights.as_deref(), compute)
-            .with_context(|| format!("opening the backbone of {shown}"))?;
+        let opened =
+            Opened::for_bank(&bank, weights.as_deref(), compute).map_err(|error| match error {
+                OpenError::NoWeights { name } => anyhow!(
+                    "{}: the bank is for {name}, so `weights = \"FILE\"` is needed",
+                    folder.join(MANIFEST).display()
+                ),
+                error => anyhow!(error).context(format!("opening the backbone of {shown}")),
+            })?;
         let side = manifest.side.unwrap_or(opened.side);
+        let framing = Framing::square(side).context("side is 1 to 4096 pixels")?;
         let mut classes = manifest.classes;
         if classes.is_empty() && name == EMBEDDED_NAME {
             classes = embedded::CLASSES.map(str::to_owned).to_vec();
         }
-        let (found, expected) = (classes.len(), opened.config.classes());
+        let (found, expected) = (classes.len(), opened.network.config().classes());
         ensure!(
             found == 0 || found == expected,
             "{}: {found} names of classes, the backbone tells {expected} apart",
@@ -84,7 +85,7 @@ impl Model {
         Ok(Self {
             bank,
             opened,
-            side,
+            framing,
             classes,
         })
     }

@@ -177,18 +177,6 @@ impl Learning {
     }
 }
 
-/// A rung by its name, or by its place in the bank.
-pub(crate) fn rung_by_name(bank: &Bank, name: &str) -> Result<u16> {
-    let rungs = bank.rungs();
-    let by_name = rungs.iter().position(|rung| rung.name == name);
-    let by_place = name.parse().ok().filter(|index| *index < rungs.len());
-    let index = by_name.or(by_place).with_context(|| {
-        let names: Vec<&str> = rungs.iter().map(|rung| rung.name.as_str()).collect();
-        format!("the bank has no rung {name}; it has {}", names.join(", "))
-    })?;
-    u16::try_from(index).context("a rung's place has 16 bits")
-}
-
 fn menu_of_file(path: &Path) -> Result<Menu> {
     let text = read(path, MAX_MENU_BYTES as u64)?;
     Menu::parse_json(&text).with_context(|| format!("the menu {}", path.display()))

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use split_backbone::{Framing, Pictures, photo_files, read_picture};
+use anyhow::{Result, bail, ensure};
+use split_backbone::photo_files;
 use tokio::sync::mpsc;
 
 /// The argument that stands for paths on standard input.
@@ -128,17 +128,4 @@ fn named(line: &[u8]) -> Next {
 
 fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == STDIN
-}
-
-/// A picture file as a set of one square picture.
-///
-/// # Errors
-/// Naming the file and what is wrong with it.
-pub(crate) fn open(path: &Path, side: u32) -> Result<Pictures> {
-    let picture = read_picture(path).with_context(|| format!("the picture {}", path.display()))?;
-    let framing = Framing::square(side).context("side is 1 to 4096 pixels")?;
-    let pixels = framing.apply(&picture).into_raw();
-    let side = usize::try_from(side)?;
-    let set = Pictures::new((side, side), pixels, vec![0], vec![String::new()]);
-    set.with_context(|| format!("the picture {}", path.display()))
 }

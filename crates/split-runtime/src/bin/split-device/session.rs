@@ -15,9 +15,9 @@ use split_runtime::{AnswerSeen, DeviceConfig, DispatcherConfig, Ranking, Time};
 use tokio::runtime::Runtime;
 
 use crate::answer::{How, Outcome};
-use crate::choose::{Chooser, Measured, Pick, Wanted, rung_by_name};
+use crate::choose::{Chooser, Measured, Pick, Wanted};
 use crate::config::DeviceSettings;
-use crate::pictures::{self, Next, Paths};
+use crate::pictures::{Next, Paths};
 use crate::program::folder::Model;
 use crate::program::signals::Signals;
 use crate::program::{backend, out};
@@ -133,7 +133,8 @@ impl Session {
         );
         let compute = backend::open(settings.backend()?)?;
         let model = Model::load(settings.model()?, &compute)?;
-        let rung = rung_by_name(&model.bank, settings.rung()?)?;
+        let rung = model.bank.find(settings.rung()?)?;
+        let rung = u16::try_from(rung).context("a rung's place has 16 bits")?;
         let stage = DeviceStage::open(&model.bank, model.opened.head.clone(), &compute)?;
         let rungs = match wanted {
             Wanted::Policy(..) => 0..u16::try_from(model.bank.rungs().len())?,
@@ -189,7 +190,8 @@ impl Session {
     /// One picture from its file to its outcome.
     fn answer(&mut self, path: &Path) -> Outcome {
         let start = out::now();
-        let read = pictures::open(path, self.model.side);
+        let read = Pictures::of_file(path, self.model.framing)
+            .with_context(|| format!("the picture {}", path.display()));
         let mut outcome = Outcome::new(path.to_owned());
         outcome.parts.read_us = Some(out::us_since(start));
         let start = out::now();
@@ -378,7 +380,7 @@ fn warm_up(
     rungs: Range<u16>,
     falls_back: bool,
 ) -> Result<(Measured, u64)> {
-    let side = usize::try_from(model.side)?;
+    let side = model.framing.side();
     let mut measured = Measured {
         head_us: 0,
         tail_us: 0,

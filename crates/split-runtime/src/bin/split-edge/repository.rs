@@ -317,7 +317,7 @@ fn warm_up(model: &Model, ranked: usize, compute: &Device) -> Result<(Stage, Cos
     let opened = &model.opened;
     let stage = Stage::open(&model.bank, opened.tail.clone(), ranked, compute)?;
     let device = DeviceStage::open(&model.bank, opened.head.clone(), compute)?;
-    let side = usize::try_from(model.side)?;
+    let side = model.framing.side();
     let activation = device.activation(Tensor::zeros([1, 3, side, side], compute));
     let mut times_us = [0_u64; 2];
     for rung in 0..u16::try_from(model.bank.rungs().len())? {
