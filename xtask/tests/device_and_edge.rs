@@ -355,11 +355,11 @@ mod commands {
         ]);
         let said = failure_of(
             train
-                .args(["--crop", "64", "--out"])
+                .args(["--side", "64", "--out"])
                 .arg(dir.path().join("out")),
         );
         assert!(
-            said.contains("11 classes") && said.contains("10 apart"),
+            said.contains("11 folders") && said.contains("10 apart"),
             "{said}"
         );
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::files::{folder, read, write_whole};
+use crate::files::{read, write_whole};
 
 /// Holds the options that decide a run's result.
 const OPTIONS: &str = "run.txt";
@@ -70,19 +70,23 @@ fn checkpoints(out: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Refuses a record that could not be written after hours of training; its folder is made.
+/// Refuses a record that could not be written after hours of training. Its folder is made where only
+/// that one is missing; more would be a typing error.
 pub(crate) fn check_record(record: Option<&Path>) -> Result<()> {
     let Some(record) = record else {
         return Ok(());
     };
+    let folder = match record.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let made = folder.is_dir() || std::fs::create_dir(folder).is_ok();
     ensure!(
-        !record.is_dir(),
-        "--record {} is a folder; name a file",
-        record.display()
+        made && !record.is_dir(),
+        "--record {}: {} is no folder to write it to",
+        record.display(),
+        folder.display()
     );
-    if let Some(parent) = record.parent().filter(|p| !p.as_os_str().is_empty()) {
-        folder(parent).with_context(|| format!("--record {}", record.display()))?;
-    }
     Ok(())
 }
 
@@ -90,7 +94,18 @@ pub(crate) fn check_record(record: Option<&Path>) -> Result<()> {
 mod tests {
     use std::fs;
 
-    use super::begin;
+    use super::{begin, check_record};
+
+    #[test]
+    fn a_record_gets_its_folder_but_not_a_whole_path() {
+        let dir = tempfile::tempdir().unwrap();
+        check_record(Some(&dir.path().join("new/record.json"))).unwrap();
+        assert!(dir.path().join("new").is_dir());
+        let far = dir.path().join("not/there/record.json");
+        let refused = check_record(Some(&far)).unwrap_err().to_string();
+        assert!(refused.contains("--record"), "{refused}");
+        assert!(!dir.path().join("not").exists());
+    }
 
     #[test]
     fn unfinished_work_stays_and_finished_work_makes_room() {
