@@ -45,6 +45,22 @@ fn saved_weights_load_bit_for_bit() {
 }
 
 #[test]
+fn the_file_says_how_many_classes_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("net.safetensors");
+    let config = small(&[4, 8]);
+    let seven = config.clone().with_classes(7).unwrap();
+    let network = seven.init_seeded(3, &Device::flex());
+    network.save(&path).unwrap();
+    let (loaded, _) = ResNet::load_with_its_classes(&config, &path, &Device::flex()).unwrap();
+    assert_eq!(loaded.config().classes(), 7);
+    assert!(weights_of(&loaded) == weights_of(&network));
+    // Who asks for his own number gets it or an error.
+    let error = load(&config, &path).unwrap_err().to_string();
+    assert!(error.contains("fc.weight"), "{error}");
+}
+
+#[test]
 fn saved_names_are_torchvisions() {
     let names = ResNetConfig::named("resnet18")
         .unwrap()

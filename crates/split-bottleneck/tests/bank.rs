@@ -72,6 +72,15 @@ fn a_bank_from_its_bytes_gives_the_same_frames_and_predictions() {
 }
 
 #[test]
+fn rungs_are_found_by_name_and_place() {
+    let bank = bank(&cache(32, &Device::flex()), 1);
+    assert_eq!(bank.find("r1").unwrap(), 1);
+    assert_eq!(bank.find("0").unwrap(), 0);
+    let unknown = bank.find("2").unwrap_err().to_string();
+    assert!(unknown.contains("no rung 2; it has r0, r1"), "{unknown}");
+}
+
+#[test]
 fn digests_say_which_part_of_two_banks_differs() {
     let cache = cache(32, &Device::flex());
     let (ours, other) = (bank(&cache, 1), bank(&cache, 2));

@@ -54,6 +54,32 @@ fn squared_error(rung: &Rung, cache: &ActivationCache, patches: f64) -> f64 {
 }
 
 #[test]
+fn mixing_is_taken_where_held_out_pictures_gain_and_frames_get_smaller() {
+    const MANY: usize = 96;
+    let plain = Device::flex();
+    let cache = cache(MANY, &plain);
+    let klt = Klt::fit(&cache, 1, MANY).unwrap();
+    // Fine steps leave symbols that neighbours hardly foretell; coarse ones many equal symbols.
+    for (step, gains) in [(0.02, false), (0.5, true)] {
+        let unit = klt.unit(4, step);
+        let weights = klt.weights(&unit, 0, &plain).unwrap();
+        let bytes = [false, true].map(|mixing| {
+            let source = Pictures {
+                limit: MANY,
+                mixing,
+                ..pictures(&cache, &plain)
+            };
+            let rung = Rung::fitted("one", "pca", &unit, &weights, source).unwrap();
+            assert_eq!(rung.tables.mixes(), mixing && gains, "step {step}");
+            let codec = bank_of(vec![rung]).open(0, &plain).unwrap();
+            let result = evaluate(&codec, &distortion(&plain).tail, &cache, &plain).unwrap();
+            result.payload_bytes.iter().sum::<usize>()
+        });
+        assert_eq!(bytes[1] < bytes[0], gains, "step {step}: {bytes:?}");
+    }
+}
+
+#[test]
 fn dropped_components_cost_exactly_their_variance() {
     let plain = Device::flex();
     let cache = cache(PICTURES, &plain);
