@@ -66,6 +66,7 @@ mod bench {
             "tail",
             "split",
             "train-step",
+            "feature-step",
         ];
         assert_eq!(steps, expected);
 
@@ -74,7 +75,7 @@ mod bench {
         let output = bench(&["--compare", faster.to_str().unwrap()]);
         assert!(!output.status.success());
         let error = text(&output.stderr);
-        assert!(error.contains("11 of 11 steps became slower"), "{error}");
+        assert!(error.contains("12 of 12 steps became slower"), "{error}");
         let slower = dir.path().join("slower.jsonl");
         scaled(&printed, 1e3, &slower);
         let output = bench(&["--compare", slower.to_str().unwrap()]);

@@ -15,7 +15,7 @@ use records::{Change, SpeedLine, comparable, compare, noise_remarks};
 use split_backbone::Part;
 use split_bottleneck::{Bank, Objective, Rung, TrainConfig, Training};
 
-use self::line::{Line, Times, beside, first_use, line, parsed, show};
+use self::line::{Line, Times, beside, cache_savings, first_use, line, parsed, show};
 use self::peers::Peers;
 use self::steps::{Bench, Inputs, STEPS, Step};
 use self::tensors::Tensors;
@@ -175,7 +175,11 @@ fn conclude(args: &BenchArgs, lines: &[Line], old: Option<&[SpeedLine]>) -> Resu
         }
     };
     let parsed = parsed(lines)?;
-    for text in first_use(lines).into_iter().chain(noise_remarks(&parsed)) {
+    for text in cache_savings(lines)
+        .into_iter()
+        .chain(first_use(lines))
+        .chain(noise_remarks(&parsed))
+    {
         remark(text);
     }
     let (Some(old), Some(path)) = (old, &args.compare) else {

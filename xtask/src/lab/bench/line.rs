@@ -91,6 +91,28 @@ pub(super) fn first_use(lines: &[Line]) -> Vec<String> {
     words.collect()
 }
 
+/// What cached activations save of a training step, per backend and batch: without them the head would
+/// run in every step.
+pub(super) fn cache_savings(lines: &[Line]) -> Vec<String> {
+    let of = |line: &Line, what: &str| {
+        let beside = |other: &&Line| {
+            other.what == what && other.backend == line.backend && other.batch == line.batch
+        };
+        lines.iter().find(beside).map(|other| other.ms_median)
+    };
+    let heads = lines.iter().filter(|line| line.what == "head");
+    let words = heads.filter_map(|head| {
+        let times = |what| Some(1.0 + head.ms_median / of(head, what)?);
+        let (tail, feature) = (times("train-step")?, times("feature-step")?);
+        let (backend, batch) = (head.backend, head.batch);
+        Some(format!(
+            "cached activations on {backend} at batch {batch}: a step through the tail is {tail:.2} times as \
+             fast as with the head in it, one without the tail {feature:.2} times"
+        ))
+    });
+    words.collect()
+}
+
 /// The lines as whoever reads the record sees them.
 pub(super) fn parsed(lines: &[Line]) -> Result<Vec<SpeedLine>> {
     let text = lines

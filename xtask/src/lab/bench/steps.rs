@@ -36,9 +36,11 @@ pub(super) enum Step {
     Split,
     /// One optimizer step of the unit: forward, backward, Adam.
     Train,
+    /// The same on the activation's error alone, without the tail.
+    Feature,
 }
 
-pub(super) const STEPS: [Step; 11] = [
+pub(super) const STEPS: [Step; 12] = [
     Step::Forward,
     Step::Head,
     Step::UnitEncoder,
@@ -50,6 +52,7 @@ pub(super) const STEPS: [Step; 11] = [
     Step::Tail,
     Step::Split,
     Step::Train,
+    Step::Feature,
 ];
 
 impl Step {
@@ -67,6 +70,7 @@ impl Step {
             Self::Tail => "tail",
             Self::Split => "split",
             Self::Train => "train-step",
+            Self::Feature => "feature-step",
         }
     }
 }
@@ -94,6 +98,8 @@ pub(super) struct Inputs {
     restored: Tensor<4>,
     cache: ActivationCache,
     training: Training,
+    /// Only restores the activation.
+    restoring: Training,
     distortion: ClassifierDistortion<ResNetTail>,
     /// Milliseconds of the first call of each step, in the order of [`STEPS`].
     pub(super) first_ms: Vec<f64>,
@@ -145,6 +151,10 @@ impl Inputs {
             batch_size: batch,
             ..TRAINING
         };
+        let restoring = TrainConfig {
+            warmup_steps: config.steps,
+            ..config.clone()
+        };
         let mut inputs = Self {
             input,
             activation,
@@ -154,12 +164,14 @@ impl Inputs {
             latent,
             restored,
             training: Training::start(&bench.unit, &config, None, &cache, &tracked)?,
+            restoring: Training::start(&bench.unit, &restoring, None, &cache, &tracked)?,
             cache,
             distortion: ClassifierDistortion::unsupervised(setup.opened.tail.clone().train()),
             first_ms: Vec::new(),
         };
         first.call(Step::Split, || inputs.run(bench, Step::Split))?;
         first.call(Step::Train, || inputs.run(bench, Step::Train))?;
+        first.call(Step::Feature, || inputs.run(bench, Step::Feature))?;
         inputs.first_ms = first.in_order();
         Ok(inputs)
     }
@@ -198,6 +210,10 @@ impl Inputs {
             }
             Step::Train => {
                 self.training.advance(&self.cache, &self.distortion)?;
+                device.sync().expect("the device finishes its queue");
+            }
+            Step::Feature => {
+                self.restoring.advance(&self.cache, &self.distortion)?;
                 device.sync().expect("the device finishes its queue");
             }
         }

@@ -6,7 +6,7 @@ use crate::chart::{Bar, BarChart, figure as digits};
 use crate::table::Table;
 
 /// In the order of the work; steps unknown here come last.
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 12] = [
     "forward",
     "head",
     "unit-encoder",
@@ -18,6 +18,7 @@ const STEPS: [&str; 11] = [
     "tail",
     "split",
     "train-step",
+    "feature-step",
 ];
 
 /// A figure per backbone and batch, and a table of all lines.
