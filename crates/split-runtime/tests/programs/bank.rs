@@ -185,6 +185,7 @@ fn bank(opened: &Opened, names: &[&str], steps: &[f32]) -> Bank {
             cache: &cache,
             limit: FITTED,
             device: &compute,
+            mixing: false,
         };
         Rung::fitted(name, "klt", &config, &weights, training).unwrap()
     });
