@@ -54,6 +54,25 @@ pub(crate) fn simulate(args: Vec<OsString>) -> Result<()> {
     become_command(command)
 }
 
+/// Becomes the bench of `split-runtime`'s transport over loopback.
+///
+/// # Errors
+/// `cargo` that cannot be started.
+pub(crate) fn loopback_bench(args: Vec<OsString>) -> Result<()> {
+    let mut command = shell::cargo();
+    command
+        .args([
+            "run",
+            "--package",
+            "split-runtime",
+            "--features",
+            "loopback",
+        ])
+        .args(["--bin", "split-loopback", "--"])
+        .args(args);
+    become_command(command)
+}
+
 fn lab_command(subcommand: &str, args: Vec<OsString>) -> Result<Command> {
     let features = lab_features(&args)?;
     let mut command = shell::cargo();

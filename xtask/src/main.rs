@@ -44,7 +44,8 @@ enum Command {
     Encode(LabArgs),
     /// Edge side: turn a frame file into a prediction (`decode --help` lists the options)
     Decode(LabArgs),
-    /// Measure speed: of a whole split per backend, or `bench codec` for the entropy coders alone
+    /// Measure speed: of a whole split per backend, `bench codec` for the entropy coders alone, `bench loopback`
+    /// for the transport alone
     ///
     /// `--backend flex,wgpu` compiles and measures several backends in one run, `--peers PYTHON` adds
     /// PyTorch, ONNX Runtime and CompressAI, `--compare RECORD` fails when a step became slower beyond the noise.
@@ -144,6 +145,9 @@ fn run(command: Command) -> Result<()> {
         Command::Decode(args) => forward::lab("decode", args.rest),
         Command::Bench(args) if args.rest.first().is_some_and(|word| word == "codec") => {
             forward::codec_bench(args.rest.into_iter().skip(1).collect())
+        }
+        Command::Bench(args) if args.rest.first().is_some_and(|word| word == "loopback") => {
+            forward::loopback_bench(args.rest.into_iter().skip(1).collect())
         }
         Command::Bench(args) => forward::lab("bench", args.rest),
         Command::Simulate(args) => forward::simulate(args.rest),

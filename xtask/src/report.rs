@@ -2,8 +2,10 @@
 //! page.
 //!
 //! A table stands between `<!-- record:NAME -->` (a dozen rows), `<!-- record:NAME brief -->` (bytes at
-//! equal loss, no rows) or `<!-- record:NAME full -->` (all rows) and `<!-- end -->`, where NAME is a file `benches/records/NAME.json`. Its curves
-//! are the picture `docs/pictures/NAME.svg`.
+//! equal loss, no rows) or `<!-- record:NAME full -->` (all rows) and `<!-- end -->`, where NAME is a file
+//! `benches/records/NAME.json`. Its curves are the picture `docs/pictures/NAME.svg`.
+//! `<!-- record:runtime lines -->` is the table of `benches/records/runtime.jsonl`, and so for policies and
+//! faults.
 
 mod page;
 
@@ -11,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use records::{RaDocument, brief_table, full_table, rate_picture, short_table};
+use records::{RaDocument, brief_table, full_table, rate_picture, short_table, system_table};
 
 use crate::shell;
 
@@ -22,6 +24,9 @@ const PAGES: [&str; 2] = ["README.md", ALL_TABLES];
 
 /// The page that shows every record.
 const ALL_TABLES: &str = "docs/benchmarks.md";
+
+/// Records of whole systems, one line a figure; those that are there have a table.
+const SYSTEMS: [&str; 3] = ["runtime", "policy", "faults"];
 
 const OPEN: &str = "<!-- record:";
 const CLOSE: &str = "<!-- end -->";
@@ -35,10 +40,10 @@ const PICTURES: &str = "docs/pictures";
 /// Writes all tables and pictures anew, and a place for each record that has no table yet.
 pub(crate) fn write(root: &Path) -> Result<()> {
     write_pictures(root)?;
-    for name in without_table(root)? {
+    for (name, marker) in without_table(root)? {
         let page = root.join(ALL_TABLES);
         let old = read(&page)?;
-        let place = format!("\n## {name}\n\n{OPEN}{name} full -->\n{CLOSE}\n");
+        let place = format!("\n## {name}\n\n{marker}\n{CLOSE}\n");
         fs::write(&page, old + &place).with_context(|| format!("writing {ALL_TABLES}"))?;
     }
     for page in PAGES.map(|page| root.join(page)) {
@@ -46,7 +51,7 @@ pub(crate) fn write(root: &Path) -> Result<()> {
             continue;
         }
         let old = read(&page)?;
-        let new = with_tables(&old, |name| load(root, name))
+        let new = with_tables(&old, |words| table(root, words))
             .with_context(|| format!("tables of {}", page.display()))?;
         if new == old {
             shell::say(&format!("{}: up to date", page.display()));
@@ -62,7 +67,7 @@ pub(crate) fn write(root: &Path) -> Result<()> {
 pub(crate) fn stale(root: &Path) -> Result<Vec<String>> {
     let missing = without_table(root)?.into_iter();
     let mut problems: Vec<String> = missing
-        .map(|name| format!("{ALL_TABLES}: no table of {name}; run `cargo xtask report`"))
+        .map(|(name, _)| format!("{ALL_TABLES}: no table of {name}; run `cargo xtask report`"))
         .collect();
     for name in PAGES {
         let page = root.join(name);
@@ -70,7 +75,7 @@ pub(crate) fn stale(root: &Path) -> Result<Vec<String>> {
             continue;
         }
         let old = read(&page)?;
-        match with_tables(&old, |record| load(root, record)) {
+        match with_tables(&old, |words| table(root, words)) {
             Ok(new) if new == old => {}
             Ok(_) => problems.push(format!(
                 "{name}: tables differ from {RECORDS}; run `cargo xtask report`"
@@ -145,12 +150,36 @@ fn stems(folder: &Path, extension: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Rate-accuracy records that the page of all tables does not show.
-fn without_table(root: &Path) -> Result<Vec<String>> {
+/// Records that the page of all tables does not show, and the marker that would.
+fn without_table(root: &Path) -> Result<Vec<(String, String)>> {
     let page = read(&root.join(ALL_TABLES))?;
-    let mut names = documents(root)?;
-    names.retain(|name| !page.contains(&format!("{OPEN}{name} full -->")));
-    Ok(names)
+    let curves = documents(root)?.into_iter().map(|name| (name, "full"));
+    let systems = SYSTEMS.map(str::to_owned).into_iter();
+    let systems = systems.filter(|name| root.join(lines_file(name)).is_file());
+    let all = curves.chain(systems.map(|name| (name, "lines")));
+    let marked = all.map(|(name, kind)| (format!("{OPEN}{name} {kind} -->"), name));
+    let missing = marked.filter(|(marker, _)| !page.contains(marker));
+    Ok(missing.map(|(marker, name)| (name, marker)).collect())
+}
+
+fn lines_file(name: &str) -> String {
+    format!("{RECORDS}/{name}.jsonl")
+}
+
+/// What belongs between the markers with these words.
+fn table(root: &Path, words: &[&str]) -> Result<String> {
+    match words {
+        [name, "lines"] if SYSTEMS.contains(name) => {
+            let file = lines_file(name);
+            system_table(&read(&root.join(&file))?).with_context(|| format!("reading {file}"))
+        }
+        [name] => Ok(short_table(&load(root, name)?)),
+        [name, "brief"] => Ok(brief_table(&load(root, name)?)),
+        [name, "full"] => Ok(full_table(&load(root, name)?)),
+        _ => bail!(
+            "a record marker says {words:?}, expected NAME, NAME brief, NAME full or NAME lines"
+        ),
+    }
 }
 
 /// The record of a name.
@@ -169,7 +198,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// `page` with what lies between markers replaced.
-fn with_tables(page: &str, load: impl Fn(&str) -> Result<RaDocument>) -> Result<String> {
+fn with_tables(page: &str, table: impl Fn(&[&str]) -> Result<String>) -> Result<String> {
     let mut out = String::new();
     let mut rest = page;
     while let Some(at) = rest.find(OPEN) {
@@ -180,19 +209,14 @@ fn with_tables(page: &str, load: impl Fn(&str) -> Result<RaDocument>) -> Result<
         let words: Vec<&str> = before[at + OPEN.len()..before.len() - "-->".len()]
             .split_whitespace()
             .collect();
-        let table = match words[..] {
-            [name] => short_table(&load(name)?),
-            [name, "brief"] => brief_table(&load(name)?),
-            [name, "full"] => full_table(&load(name)?),
-            _ => bail!("a record marker says {words:?}, expected NAME, NAME brief or NAME full"),
-        };
+        let table = table(&words)?;
         let close = after
             .find(CLOSE)
-            .with_context(|| format!("{OPEN}{} has no {CLOSE}", words[0]))?;
+            .with_context(|| format!("{OPEN}{} has no {CLOSE}", words.join(" ")))?;
         ensure!(
             !after[..close].contains(OPEN),
             "{OPEN}{} has no {CLOSE} before the next one",
-            words[0]
+            words.join(" ")
         );
         out.push_str(before);
         out.push_str("\n\n");
@@ -217,9 +241,15 @@ mod tests {
         "rows": [{"name": "r", "kind": "unit", "bytes": 10, "bpp": 0.1, "value": 88.0, "n": 1}]}"#;
 
     fn check(page: &str) -> Result<String> {
-        with_tables(page, |name| {
-            ensure!(name == "ra-x", "no record {name}");
-            Ok(RaDocument::parse(RECORD)?)
+        with_tables(page, |words| {
+            ensure!(words[0] == "ra-x", "no record {words:?}");
+            let document = RaDocument::parse(RECORD)?;
+            match words.len() {
+                1 => Ok(short_table(&document)),
+                2 if words[1] == "brief" => Ok(brief_table(&document)),
+                2 if words[1] == "full" => Ok(full_table(&document)),
+                _ => bail!("{words:?}"),
+            }
         })
     }
 
@@ -280,6 +310,38 @@ mod tests {
             found[1].starts_with("docs/pictures/ra-x.svg: differs"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_record_of_a_system_gets_a_table_that_follows_it() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        fs::create_dir_all(at(RECORDS)).unwrap();
+        fs::create_dir(at("docs")).unwrap();
+        fs::write(at(ALL_TABLES), "# B\n").unwrap();
+        let line = r#"{"schema": "split-faults/1", "command": "c", "git": "g", "date": "d",
+            "machine": {"cpu": "x", "cores": 2}, "what": "faults", "seeds": 1, "requests": 9, "double": 0,
+            "lost": 0, "bound_broken": 0, "outcomes": {"result": 3, "fallback": 3, "error": 3}}"#;
+        let line = line.replace('\n', " ") + "\n";
+        fs::write(at(&lines_file("faults")), &line).unwrap();
+        let found = stale(root.path()).unwrap();
+        assert_eq!(
+            found,
+            [format!(
+                "{ALL_TABLES}: no table of faults; run `cargo xtask report`"
+            )]
+        );
+        write(root.path()).unwrap();
+        assert_eq!(stale(root.path()).unwrap(), [""; 0]);
+        fs::write(
+            at(&lines_file("faults")),
+            line.replace("\"lost\": 0", "\"lost\": 1"),
+        )
+        .unwrap();
+        assert_eq!(stale(root.path()).unwrap().len(), 1);
+        write(root.path()).unwrap();
+        let page = fs::read_to_string(at(ALL_TABLES)).unwrap();
+        assert!(page.contains("**missed**: faults: 1 requests"), "{page}");
     }
 
     #[test]

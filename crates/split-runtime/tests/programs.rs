@@ -12,6 +12,7 @@ mod programs {
     mod bank;
     mod certificates;
     mod processes;
+    mod proxy;
 
     use std::fs;
     use std::path::Path;

@@ -135,12 +135,16 @@ impl Edge {
     }
 
     pub(super) fn start_at(models: &Path, listen: &str, more: &[&str]) -> Self {
+        Self::start_on(models, listen, "127.0.0.1:0", more)
+    }
+
+    pub(super) fn start_on(models: &Path, listen: &str, admin: &str, more: &[&str]) -> Self {
         let mut command = edge();
         command
             .arg("--models")
             .arg(models)
             .args(["--listen", listen]);
-        command.args(["--admin", "127.0.0.1:0"]).args(more);
+        command.args(["--admin", admin]).args(more);
         let pipes = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = pipes.spawn().unwrap();
         let log = collected(child.stderr.take().unwrap());

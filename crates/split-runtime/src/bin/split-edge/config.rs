@@ -23,7 +23,7 @@ const PROGRAM: &str = "split-edge";
 /// At the start what is sound is served and what is broken is named; it ends if nothing is sound.
 /// SIGHUP loads models and certificates again: what is sound is swapped in, what is broken is named
 /// and what was served before stays. SIGINT and SIGTERM drain: frames under way are answered, within
-/// `--drain-seconds`. A second one ends at once.
+/// `--drain-seconds`, after `--notice-seconds` for proxies. A second one ends at once.
 #[derive(Debug, Parser)]
 #[command(
     name = "split-edge",
@@ -91,6 +91,10 @@ pub(crate) struct EdgeSettings {
     /// Longest that a drain waits for frames under way, in seconds. Default 10.
     #[arg(long, env = "SPLIT_EDGE_DRAIN_SECONDS", value_name = "S")]
     pub(crate) drain_seconds: Option<u64>,
+    /// Seconds before a drain in which the edge still takes frames and already says that it isn't ready,
+    /// so that a proxy sends new calls elsewhere. Default 0.
+    #[arg(long, env = "SPLIT_EDGE_NOTICE_SECONDS", value_name = "S")]
+    pub(crate) notice_seconds: Option<u64>,
     /// Look every so many seconds whether files of models or certificates changed, and load them; 0,
     /// the default, leaves that to SIGHUP.
     #[arg(long, env = "SPLIT_EDGE_POLL_SECONDS", value_name = "S")]
@@ -108,6 +112,7 @@ impl EdgeSettings {
             waiting_max: Some(1024),
             connections_max: Some(EdgeLimits::new().connections_max),
             drain_seconds: Some(10),
+            notice_seconds: Some(0),
             poll_seconds: Some(0),
             ..Self::default()
         }
@@ -161,12 +166,11 @@ impl EdgeSettings {
 
     /// At most an hour: a drain has to end.
     pub(crate) fn drain(&self) -> Result<Duration> {
-        let seconds = *need(&self.drain_seconds, "drain-seconds", PROGRAM)?;
-        ensure!(
-            seconds <= 3600,
-            "drain-seconds = {seconds}, allowed are 0 to 3600"
-        );
-        Ok(Duration::from_secs(seconds))
+        at_most_an_hour("drain-seconds", &self.drain_seconds)
+    }
+
+    pub(crate) fn notice(&self) -> Result<Duration> {
+        at_most_an_hour("notice-seconds", &self.notice_seconds)
     }
 
     pub(crate) fn poll(&self) -> Result<Option<Duration>> {
@@ -211,6 +215,12 @@ impl EdgeSettings {
         let files = [&self.tls_cert, &self.tls_key, &self.tls_device_roots];
         files.into_iter().flatten().cloned().collect()
     }
+}
+
+fn at_most_an_hour(name: &'static str, seconds: &Option<u64>) -> Result<Duration> {
+    let seconds = *need(seconds, name, PROGRAM)?;
+    ensure!(seconds <= 3600, "{name} = {seconds}, allowed are 0 to 3600");
+    Ok(Duration::from_secs(seconds))
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr> {

@@ -23,7 +23,7 @@ const AFTER_STREAMS: Duration = Duration::from_secs(2);
 pub(crate) fn run(settings: &EdgeSettings) -> Result<ExitCode> {
     // What can be wrong in the settings is said before models are loaded.
     let (listen, admin) = (settings.listen()?, settings.admin()?);
-    let (drain, poll) = (settings.drain()?, settings.poll()?);
+    let (notice, drain, poll) = (settings.notice()?, settings.drain()?, settings.poll()?);
     let sizes = settings.sizes()?;
     let certificates = Certificates::read(settings)?;
     let compute = backend::open(settings.backend()?)?;
@@ -56,6 +56,7 @@ pub(crate) fn run(settings: &EdgeSettings) -> Result<ExitCode> {
             shelf,
             on_shelf,
             drain,
+            notice,
             said: Vec::new(),
         };
         serve(edge, models, certificates, poll, signals).await
@@ -128,6 +129,18 @@ async fn serve(
             asked = false;
         }
     }
+    if !models.notice.is_zero() {
+        let seconds = models.notice.as_secs();
+        edge.give_notice().await;
+        out::log(&format!("not ready any more, draining in {seconds} s"));
+        tokio::select! {
+            () = tokio::time::sleep(models.notice) => {}
+            _ = signals.end(2) => {
+                out::log("ended by a second signal");
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
     let drain = models.drain;
     out::log(&format!("draining, for at most {} s", drain.as_secs()));
     tokio::select! {
@@ -165,6 +178,8 @@ struct Models {
     shelf: Shelf,
     on_shelf: Vec<BatchKey>,
     drain: Duration,
+    /// Between the wish to end and the drain.
+    notice: Duration,
     /// What the last look found wrong.
     said: Vec<String>,
 }

@@ -68,7 +68,7 @@ impl Totals {
     }
 
     fn line(&self, what: &str, first_seed: u64, seeds: u64) -> Value {
-        let mut line = record::common("split-faults/1", &record::command(), first_seed);
+        let mut line = record::common("split-faults/1", &record::command("simulate"), first_seed);
         let more = json!({
             "what": what,
             "first_seed": first_seed,

@@ -22,10 +22,10 @@ pub(crate) fn common(schema: &str, command: &str, seed: u64) -> Value {
     })
 }
 
-/// The arguments of this process, as the command that people type.
-pub(crate) fn command() -> String {
+/// The arguments of this process behind `cargo xtask SUBCOMMAND`, as people type it.
+pub(crate) fn command(subcommand: &str) -> String {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    format!("cargo xtask simulate {}", arguments.join(" "))
+    format!("cargo xtask {subcommand} {}", arguments.join(" "))
 }
 
 /// Appends lines to a file, or writes it anew.

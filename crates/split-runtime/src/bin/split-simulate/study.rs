@@ -379,7 +379,7 @@ fn bars(menu: &Menu, all: &[Compared]) -> usize {
 }
 
 fn lines(options: &Options, all: &[Compared]) -> Vec<Value> {
-    let common = record::common("split-policy/1", &record::command(), options.seed);
+    let common = record::common("split-policy/1", &record::command("simulate"), options.seed);
     let round = record::rounded;
     let menu = options.menu.as_ref().map_or_else(
         || "embedded".to_owned(),

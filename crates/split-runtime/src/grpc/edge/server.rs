@@ -206,6 +206,13 @@ impl Edge {
         Ok(())
     }
 
+    /// Says that it isn't ready, by gRPC health, the Open Inference Protocol and `/ready`, and serves on:
+    /// whoever spreads calls over edges learns that this one will [drain](Self::drain).
+    pub async fn give_notice(&self) {
+        self.core.set_ready(false);
+        set_health(&self.health, ServingStatus::NotServing).await;
+    }
+
     /// Takes no more frames, answers those it has, and ends within `within` and half a second, whatever
     /// its peers do. `true` if every frame was answered.
     pub async fn drain(mut self, within: Duration) -> bool {
