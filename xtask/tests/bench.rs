@@ -69,6 +69,11 @@ mod bench {
             "feature-step",
         ];
         assert_eq!(steps, expected);
+        let remarks = text(&output.stderr);
+        assert!(
+            remarks.contains("cached activations on flex at batch 2"),
+            "{remarks}"
+        );
 
         let faster = dir.path().join("faster.jsonl");
         scaled(&printed, 1e-3, &faster);

@@ -144,13 +144,11 @@ impl ResNet {
         device: &Device,
     ) -> Result<(Self, WeightsReport), WeightsError> {
         let file = WeightsFile::read(path, RESNET_FILES)?;
-        let config = config.clone();
         // A last layer that is missing or out of range is named when the file is applied.
-        let config = match file.rows_of("fc.weight") {
-            Some(classes) => config.clone().with_classes(classes).unwrap_or(config),
-            None => config,
-        };
-        file.into_resnet(&config, device)
+        let classes = file.rows_of("fc.weight").unwrap_or(config.classes());
+        let its_own = config.clone().with_classes(classes);
+        let config = its_own.as_ref().unwrap_or(config);
+        file.into_resnet(config, device)
     }
 
     /// Saves the weights as safetensors under torchvision's names, whole or not at all.

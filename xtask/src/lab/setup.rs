@@ -142,7 +142,7 @@ impl Setup {
         }
         let classes = self.opened.network.config().classes();
         let named = loaded.pictures.classes().len();
-        if let (DataSource::Folder(_), false) = (&source, named == classes) {
+        if matches!(source, DataSource::Folder(_)) && named != classes {
             bail!(
                 "{} has {named} folders of classes, {} tells {classes} apart; a folder for each class \
                  is needed, and their names in alphabetical order must be the order of the \

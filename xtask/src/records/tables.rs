@@ -112,24 +112,31 @@ fn caption(document: &RaDocument) -> String {
 
 /// The commands that wrote the rows, the newest first.
 pub(crate) fn commands(document: &RaDocument) -> Vec<&str> {
-    let mut commands = vec![document.command.as_str()];
-    for command in document
-        .rows
-        .iter()
-        .filter_map(|row| row.command.as_deref())
-    {
-        if !commands.contains(&command) {
-            commands.push(command);
+    let rows = document.rows.iter().map(|row| row.command.as_deref());
+    distinct(&document.command, rows)
+}
+
+/// The commits that wrote the rows, the newest first.
+fn commits(document: &RaDocument) -> Vec<&str> {
+    let rows = document.rows.iter().map(|row| row.git.as_deref());
+    distinct(&document.git, rows)
+}
+
+fn distinct<'a>(first: &'a str, others: impl Iterator<Item = Option<&'a str>>) -> Vec<&'a str> {
+    let mut all = vec![first];
+    for other in others.flatten() {
+        if !all.contains(&other) {
+            all.push(other);
         }
     }
-    commands
+    all
 }
 
 /// What was measured, on what, by which commit and machine.
 pub(crate) fn summary(document: &RaDocument) -> String {
     let (backbone, data) = (&document.backbone, &document.data);
     format!(
-        "{} cut at {}, {}, tested on {}; unsplit {} {}, {} MACs. Commit {}, {} with {} cores{}.",
+        "{} cut at {}, {}, tested on {}; unsplit {} {}, {} MACs. {} {}, {} with {} cores{}.",
         backbone.name,
         backbone.split,
         data.name,
@@ -137,7 +144,11 @@ pub(crate) fn summary(document: &RaDocument) -> String {
         accuracy(document, backbone.value),
         metric_name(document),
         millions(backbone.macs),
-        document.git,
+        match commits(document).len() {
+            1 => "Commit",
+            _ => "Commits",
+        },
+        commits(document).join(" and "),
         document.machine.cpu,
         document.machine.cores,
         document
@@ -527,14 +538,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_command_stands_in_the_caption_once_and_the_graphics_card_too() {
+    fn every_command_and_commit_stands_in_the_caption_once_and_the_graphics_card_too() {
         let mut merged = document();
         merged.machine.gpu = Some("a card".to_owned());
         merged.rows[0].command = Some("cargo xtask train --seed 2".to_owned());
         merged.rows[1].command = Some("cargo xtask train --seed 2".to_owned());
         merged.rows[2].command = Some(merged.command.clone());
+        merged.rows[3].git = Some("older".to_owned());
         let text = caption(&merged);
-        assert!(text.contains("cpu with 2 cores and a card."), "{text}");
+        let wanted = "Commits abc and older, cpu with 2 cores and a card.";
+        assert!(text.contains(wanted), "{text}");
         let wanted = "```\ncargo xtask train\ncargo xtask train --seed 2\n```";
         assert!(text.contains(wanted), "{text}");
     }

@@ -24,7 +24,7 @@ mod tls;
 pub use device::{Device, DeviceError, DeviceOptions, EdgeAddress, Fallback, OwnedRequest, Reply};
 pub use edge::{
     Edge, EdgeLimits, EdgeModel, EdgeOptions, Placement, StartError, answer_http, frames_of_infer,
-    model_fn, model_of,
+    infer_of_frames, model_fn, model_of,
 };
 pub use outgoing::MAX_CHUNK_BYTES;
 pub use tls::{DevicePem, EdgePem, TlsError, TlsSource};

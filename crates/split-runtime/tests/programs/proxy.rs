@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use split_runtime::Ranking;
-use split_runtime::grpc::wire::inference::ModelInferRequest;
+use split_runtime::grpc::infer_of_frames;
 use split_runtime::grpc::wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use split_runtime::grpc::wire::inference::model_infer_request::InferInputTensor;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
@@ -158,19 +157,7 @@ impl Caller {
 
     /// The class of a frame.
     fn ask(&mut self, frame: &[u8]) -> Result<usize, String> {
-        let mut raw = u32::try_from(frame.len()).unwrap().to_le_bytes().to_vec();
-        raw.extend_from_slice(frame);
-        let request = ModelInferRequest {
-            model_name: SPLIT.to_owned(),
-            inputs: vec![InferInputTensor {
-                name: "frame".to_owned(),
-                datatype: "BYTES".to_owned(),
-                shape: vec![1],
-                ..Default::default()
-            }],
-            raw_input_contents: vec![raw.into()],
-            ..Default::default()
-        };
+        let request = infer_of_frames(SPLIT, &[frame.to_vec()]);
         let answer = self.runtime.block_on(self.client.model_infer(request));
         let answer = answer.map_err(|status| status.to_string())?.into_inner();
         // Four bytes of length stand before the one element.

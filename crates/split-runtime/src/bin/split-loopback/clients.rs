@@ -12,10 +12,11 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use split_runtime::grpc::wire::inference::ModelInferRequest;
 use split_runtime::grpc::wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use split_runtime::grpc::wire::inference::model_infer_request::InferInputTensor;
 use split_runtime::grpc::wire::stream::Chunk;
 use split_runtime::grpc::wire::stream::split_edge_client::SplitEdgeClient;
-use split_runtime::grpc::{Device, DeviceOptions, EdgeAddress, OwnedRequest, Reply};
+use split_runtime::grpc::{
+    Device, DeviceOptions, EdgeAddress, OwnedRequest, Reply, infer_of_frames,
+};
 use split_runtime::{DeviceConfig, DispatcherConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -115,7 +116,10 @@ fn client(transport: &'static str, tls: Tls, kind: Kind, pair: Option<Pair>) -> 
                 ),
                 _ => {
                     let client = GrpcInferenceServiceClient::new(channel(address, client).await?);
-                    How::Unary(client, infer_request()?)
+                    How::Unary(
+                        client,
+                        infer_of_frames(&contract().split, &[frame(REQUEST_BYTES)?]),
+                    )
                 }
             })
         })
@@ -327,23 +331,6 @@ async fn device(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Result<D
     let device = Device::start(options)?;
     device.opened(Duration::from_secs(5)).await?;
     Ok(device)
-}
-
-fn infer_request() -> Result<ModelInferRequest> {
-    let frame = frame(REQUEST_BYTES)?;
-    let mut raw = u32::try_from(frame.len())?.to_le_bytes().to_vec();
-    raw.extend_from_slice(&frame);
-    Ok(ModelInferRequest {
-        model_name: contract().split,
-        inputs: vec![InferInputTensor {
-            name: "frame".to_owned(),
-            datatype: "BYTES".to_owned(),
-            shape: vec![1],
-            ..Default::default()
-        }],
-        raw_input_contents: vec![raw.into()],
-        ..Default::default()
-    })
 }
 
 async fn channel(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Result<Channel> {

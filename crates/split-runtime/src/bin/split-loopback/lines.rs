@@ -1,13 +1,10 @@
-//! Medians, bars and records.
+//! Medians and records. `cargo xtask report` sets their bars beside them.
 
 use serde_json::{Value, json};
 
 use crate::clients::{Client, IN_FLIGHT, REQUEST_BYTES, Tls};
 use crate::record;
 use crate::tally::{Cell, Memory, Rounds, median};
-
-/// Growth that counts as flat: what an allocator keeps back.
-const FLAT_BYTES: u64 = 4 << 20;
 
 pub(crate) struct Summary {
     rows: Vec<Row>,
@@ -62,8 +59,7 @@ impl Summary {
         Self { rows, memory }
     }
 
-    /// Prints all and gives how many bars are missed.
-    pub(crate) fn print(&self) -> usize {
+    pub(crate) fn print(&self) {
         println!(
             "{:<11} {:<7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>10} {:>8}",
             "transport",
@@ -98,49 +94,6 @@ impl Summary {
             mib(memory.before),
             mib(memory.after)
         );
-        let mut misses = 0;
-        for (bar, holds) in self.bars() {
-            println!("{} {bar}", if holds { "holds " } else { "MISSED" });
-            misses += usize::from(!holds);
-        }
-        misses
-    }
-
-    fn bars(&self) -> Vec<(String, bool)> {
-        let stream = |tls: Tls, in_flight: usize| {
-            let named = |row: &&Row| {
-                row.transport == "stream" && row.tls == tls && row.in_flight == in_flight
-            };
-            self.rows.iter().find(named)
-        };
-        let mut bars = Vec::new();
-        let [alone, full] = IN_FLIGHT;
-        if let Some(row) = stream(Tls::Plain, alone) {
-            let text = format!("stream p50 {:.2} x raw TCP, at most 1.5", row.raw_tcp);
-            bars.push((text, row.raw_tcp <= 1.5));
-        }
-        for (kind, name) in [(Tls::Edge, "TLS"), (Tls::Mutual, "mutual TLS")] {
-            if let Some(row) = stream(kind, alone) {
-                let text = format!("{name} p50 {:.2} x plain, at most 1.3", row.plain);
-                bars.push((text, row.plain <= 1.3));
-            }
-        }
-        if let Some(row) = stream(Tls::Plain, full) {
-            let (per_s, share) = (row.cell.per_s, row.tonic_echo);
-            let text = format!(
-                "{per_s:.0} frames/s at {full} in flight, {share:.2} x the gRPC stream; at least 200000 or 0.7"
-            );
-            bars.push((text, per_s >= 200_000.0 || share >= 0.7));
-        }
-        let grown = self.memory.after.saturating_sub(self.memory.before);
-        let text = format!(
-            "memory grew {:.1} MiB over {} frames, at most {:.0}",
-            mib(grown),
-            self.memory.frames,
-            mib(FLAT_BYTES)
-        );
-        bars.push((text, grown <= FLAT_BYTES));
-        bars
     }
 
     pub(crate) fn lines(&self) -> Vec<Value> {

@@ -18,4 +18,4 @@ pub use inference::model_of;
 pub use model::{EdgeModel, model_fn};
 pub use options::{EdgeLimits, EdgeOptions};
 pub use server::{Edge, StartError};
-pub use tensors::frames_of_infer;
+pub use tensors::{frames_of_infer, infer_of_frames};

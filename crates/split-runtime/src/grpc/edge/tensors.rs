@@ -3,10 +3,32 @@
 use tonic::Status;
 
 use crate::grpc::pb::inference::infer_parameter::ParameterChoice;
+use crate::grpc::pb::inference::model_infer_request::InferInputTensor;
 use crate::grpc::pb::inference::{InferParameter, ModelInferRequest};
 
 /// The name of the one input.
 pub(crate) const INPUT: &str = "frame";
+
+/// The request for the answers of model `model` to some frames, as [`frames_of_infer`] reads it: one
+/// input of BYTES.
+///
+/// # Panics
+/// If a frame has more than 4 GiB.
+#[must_use]
+pub fn infer_of_frames(model: &str, frames: &[Vec<u8>]) -> ModelInferRequest {
+    let elements = i64::try_from(frames.len()).expect("a slice is shorter");
+    ModelInferRequest {
+        model_name: model.to_owned(),
+        inputs: vec![InferInputTensor {
+            name: INPUT.to_owned(),
+            datatype: "BYTES".to_owned(),
+            shape: vec![elements],
+            ..Default::default()
+        }],
+        raw_input_contents: vec![join_elements(frames).into()],
+        ..Default::default()
+    }
+}
 
 /// The frames of a request.
 ///
@@ -124,7 +146,7 @@ fn split_elements(raw: &[u8], expected: usize, most: usize) -> Result<Vec<Vec<u8
 pub(crate) fn join_elements(elements: &[Vec<u8>]) -> Vec<u8> {
     let mut raw = Vec::new();
     for element in elements {
-        let length = u32::try_from(element.len()).expect("an answer is bounded by its message");
+        let length = u32::try_from(element.len()).expect("an element is bounded by its message");
         raw.extend_from_slice(&length.to_le_bytes());
         raw.extend_from_slice(element);
     }
