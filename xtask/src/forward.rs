@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::shell;
 
@@ -71,6 +71,27 @@ pub(crate) fn loopback_bench(args: Vec<OsString>) -> Result<()> {
         .args(["--bin", "split-loopback", "--"])
         .args(args);
     become_command(command)
+}
+
+/// Becomes the demo of `split-runtime`, after building it beside the programs that it starts: with the
+/// features of `lab`, so that Burn isn't compiled once more.
+///
+/// # Errors
+/// `cargo` that cannot be started, and a build that fails.
+pub(crate) fn demo(args: Vec<OsString>) -> Result<()> {
+    let mut build = shell::cargo();
+    build
+        .args(["build", "--package", "xtask", "--package", "split-runtime"])
+        .args(["--features", "xtask/lab,xtask/flex,split-runtime/demo"])
+        .args(["--bin", "split-demo", "--bin", "split-device"])
+        .args(["--bin", "split-edge"]);
+    let status = build.status().context("starting cargo")?;
+    ensure!(status.success(), "building the demo failed: {status}");
+    let me = std::env::current_exe().context("where this program is")?;
+    let name = format!("split-demo{}", std::env::consts::EXE_SUFFIX);
+    let mut demo = Command::new(me.with_file_name(name));
+    demo.args(args);
+    become_command(demo)
 }
 
 fn lab_command(subcommand: &str, args: Vec<OsString>) -> Result<Command> {

@@ -52,6 +52,10 @@ enum Command {
     Bench(LabArgs),
     /// Play policies, faults and overload in virtual time: `simulate policy`, `faults`, `overload`, `menu`
     Simulate(LabArgs),
+    /// Show device and edge at work on one page, over a link that is as slow as the page's sliders say
+    ///
+    /// Takes the bank that `train` wrote; `demo --help` lists the options.
+    Demo(LabArgs),
     /// Fetch public data sets: `data cifar10 --out DIR`; or `data embedded`, the own one as files
     Data(LabArgs),
     /// List every legal cut of a backbone with its cost: `splits --model yolox_nano`
@@ -151,6 +155,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Bench(args) => forward::lab("bench", args.rest),
         Command::Simulate(args) => forward::simulate(args.rest),
+        Command::Demo(args) => forward::demo(args.rest),
         Command::Data(args) => forward::lab("data", args.rest),
         Command::Splits(args) => forward::lab("splits", args.rest),
         Command::Search(args) => forward::lab("search", args.rest),

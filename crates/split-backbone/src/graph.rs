@@ -4,7 +4,7 @@ mod conv;
 mod resnet;
 mod yolox;
 
-use crate::profile::ActivationShape;
+use split_bottleneck::ActivationShape;
 
 /// A layer and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]

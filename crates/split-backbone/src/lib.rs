@@ -31,7 +31,7 @@ pub use self::detection::{
 };
 pub use self::graph::{Graph, GraphCut, Layer};
 pub use self::opened::{EMBEDDED_NAME, OpenError, Opened, check_backbone};
-pub use self::profile::{ActivationShape, CutProfile, Profile};
+pub use self::profile::{CutProfile, Profile};
 pub use self::resnet::{
     BlockKind, ConfigError, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_STAGES, ResNet,
     ResNetConfig, ShortcutKind, StageConfig, StemConfig,
@@ -42,4 +42,4 @@ pub use self::weights::{
 pub use self::yolox::{
     DetectorDistortion, SILU_DEPTH, Yolox, YoloxConfig, YoloxHead, YoloxPoint, YoloxTail, cut_yolox,
 };
-pub use split_bottleneck::{Head, Tail};
+pub use split_bottleneck::{ActivationShape, Head, Tail};

@@ -1,29 +1,9 @@
 //! What a cut costs: shapes, bytes, multiply-adds, parameters, memory. Arithmetic only.
 
+use split_bottleneck::ActivationShape;
+
 use crate::cut::SplitPoint;
 use crate::resnet::ResNetConfig;
-
-/// Bytes of one 32-bit float.
-const F32_BYTES: u64 = 4;
-
-/// Channels, height and width of a tensor of one picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ActivationShape {
-    /// Channels.
-    pub channels: usize,
-    /// Height in pixels.
-    pub height: usize,
-    /// Width in pixels.
-    pub width: usize,
-}
-
-impl ActivationShape {
-    /// Bytes as uncoded 32-bit floats.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        product(&[self.channels, self.height, self.width]).saturating_mul(F32_BYTES)
-    }
-}
 
 /// A network's cost for one picture, as a whole and at every split point.
 ///

@@ -240,14 +240,14 @@ impl Rung {
         kind: &str,
         config: &UnitConfig,
         weights: &ModuleState,
-        training: Pictures<'_>,
+        training: TablePictures<'_>,
     ) -> Result<Self, BankError> {
         let rung = || name.to_owned();
         let refused = |source| BankError::Config {
             rung: rung(),
             source,
         };
-        let Pictures {
+        let TablePictures {
             cache,
             limit,
             mixing,
@@ -282,7 +282,7 @@ impl Rung {
         name: &str,
         kind: &str,
         factor: f32,
-        training: Pictures<'_>,
+        training: TablePictures<'_>,
     ) -> Result<Self, BankError> {
         let config = UnitConfig {
             step: self.config.step * factor,
@@ -305,7 +305,7 @@ impl Rung {
 
 /// Cached training pictures from which tables are made.
 #[derive(Debug, Clone, Copy)]
-pub struct Pictures<'a> {
+pub struct TablePictures<'a> {
     /// Their activations.
     pub cache: &'a ActivationCache,
     /// Most pictures to count, spread evenly over the cache.

@@ -35,8 +35,8 @@ mod train;
 mod unit;
 
 pub use bank::{
-    BackboneNote, Bank, BankDigests, BankError, CodingError, MAX_RUNGS, Measured, Pictures, Rung,
-    RungCodec,
+    BackboneNote, Bank, BankDigests, BankError, CodingError, MAX_RUNGS, Measured, Rung, RungCodec,
+    TablePictures,
 };
 pub use cache::{ActivationCache, CacheError};
 pub use error::{ConfigError, StateError};

@@ -40,6 +40,16 @@ impl ActivationShape {
         self.channels * self.height * self.width
     }
 
+    /// Bytes as uncoded 32-bit floats.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let sides = [self.channels, self.height, self.width];
+        let values = sides.into_iter().fold(1_u64, |product, side| {
+            product.saturating_mul(u64::try_from(side).unwrap_or(u64::MAX))
+        });
+        values.saturating_mul(4)
+    }
+
     /// Whether the activation has no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {

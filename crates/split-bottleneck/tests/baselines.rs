@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use common::{cache, config, distortion, run};
 use split_bottleneck::{
     ActivationCache, BackboneNote, Bank, DecoderKind, EncoderKind, HuffmanRival, Klt, KltError,
-    Objective, Pictures, Rung, Training, UnitConfig, activation_latent_shape, evaluate,
+    Objective, Rung, TablePictures, Training, UnitConfig, activation_latent_shape, evaluate,
     evaluate_without_unit,
 };
 use split_tensor::{Codec, FreqTable, Quantizer, TableSet, ValueRange};
@@ -23,8 +23,8 @@ fn bank_of(rungs: Vec<Rung>) -> Bank {
     Bank::new(note, rungs).unwrap()
 }
 
-fn pictures<'a>(cache: &'a ActivationCache, device: &'a Device) -> Pictures<'a> {
-    Pictures {
+fn pictures<'a>(cache: &'a ActivationCache, device: &'a Device) -> TablePictures<'a> {
+    TablePictures {
         cache,
         limit: PICTURES,
         mixing: false,
@@ -64,7 +64,7 @@ fn mixing_is_taken_where_held_out_pictures_gain_and_frames_get_smaller() {
         let unit = klt.unit(4, step);
         let weights = klt.weights(&unit, 0, &plain).unwrap();
         let bytes = [false, true].map(|mixing| {
-            let source = Pictures {
+            let source = TablePictures {
                 limit: MANY,
                 mixing,
                 ..pictures(&cache, &plain)

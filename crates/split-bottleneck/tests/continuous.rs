@@ -6,7 +6,7 @@ mod common;
 use burn::tensor::Device;
 use common::{cache, distortion};
 use split_bottleneck::{
-    ActivationCache, BackboneNote, Bank, ContinuousConfig, ContinuousTraining, Pictures, Rung,
+    ActivationCache, BackboneNote, Bank, ContinuousConfig, ContinuousTraining, Rung, TablePictures,
     UnitConfig, evaluate,
 };
 
@@ -42,7 +42,7 @@ fn trained(steps: usize, cache: &ActivationCache) -> ContinuousTraining {
 
 fn ladder(training: &ContinuousTraining, count: usize, cache: &ActivationCache) -> Vec<Rung> {
     let device = Device::flex();
-    let pictures = Pictures {
+    let pictures = TablePictures {
         cache,
         limit: PICTURES,
         mixing: false,

@@ -16,7 +16,7 @@ use burn::tensor::{Device as Compute, Tensor, TensorData, activation::relu, s};
 use rand_core::SeedableRng as _;
 use rand_pcg::Pcg64;
 use split_bottleneck::{
-    ActivationCache, BackboneNote, Bank, Head, Klt, Pictures, Rung, Tail, redraw,
+    ActivationCache, BackboneNote, Bank, Head, Klt, Rung, TablePictures, Tail, redraw,
 };
 use split_runtime::grpc::{
     Device, DeviceOptions, Edge, EdgeAddress, EdgeModel, EdgeOptions, OwnedRequest, Reply,
@@ -84,7 +84,7 @@ fn bank(network: &OwnNet, pictures: &Tensor<4>, compute: &Compute) -> Result<Ban
     let inputs = [(pictures.clone(), vec![0; count])];
     let cache = ActivationCache::build(network, network, inputs, 1 << 28)?;
     let klt = Klt::fit(&cache, 3, count)?;
-    let tables = Pictures {
+    let tables = TablePictures {
         cache: &cache,
         limit: count,
         mixing: false,

@@ -30,6 +30,8 @@
 //! | `menu` | menus of policies from JSON and from measured records |
 //! | `models` | module `stage`: banks, heads and tails behind the protocol; brings Burn, without a backend |
 //! | `bin` | the programs `split-edge` and `split-device`, on Burn's flex backend; `wgpu` adds another |
+//! | `demo` | the program behind `cargo xtask demo`: both of them, a link and a page |
+//! | `loopback` | the program behind `cargo xtask bench loopback` |
 //! | `sim` | module `sim`: links, faults and whole systems in virtual time |
 //! | `study` | the program behind `cargo xtask simulate` |
 //!
@@ -48,9 +50,27 @@ pub mod sim;
 pub mod stage;
 mod time;
 
-pub use policy::*;
-pub use proto::*;
+pub use policy::{
+    AnswerSeen, Choice, DynamicSplit, Entry, EntryKind, Fixed, InFlight, MAX_MENU_ENTRIES, Menu,
+    MenuError, Neurosurgeon, Observation, Own, OwnConfig, Plan, Policy, Throughput,
+};
+#[cfg(feature = "menu")]
+pub use policy::{MAX_MENU_BYTES, MENU_SCHEMA, MenuFileError, Speeds};
+pub use proto::{
+    Answer, ConfigError, Contract, DeviceConfig, DeviceConnection, DeviceEvent, EdgeConfig,
+    EdgeConnection, EdgeCounts, EdgeEvent, FrameError, MAX_BODY_BYTES, MAX_BUDGET_US,
+    MAX_CONTRACTS, MAX_DETAIL_BYTES, MAX_IN_FLIGHT, MAX_MESSAGE_BYTES, MAX_NAME_BYTES,
+    MAX_PROBE_BYTES, MAX_TRANSMIT_BYTES, MessageError, Outcome, PROTOCOL_VERSION, ProtocolError,
+    ReplyError, Request, SendError, Status, Transport,
+};
 pub use ranking::{MAX_RANKED, Ranked, Ranking, RankingError};
-pub use resilience::*;
-pub use serving::*;
+pub use resilience::{
+    Action, AttemptId, BreakerConfig, Dispatcher, DispatcherConfig, DispatcherCounts, Ending,
+    RequestId,
+};
+pub use serving::{
+    Batch, BatchCost, BatchKey, BatchMember, Call, ClientLimits, CostGuess, DropRule, Dropped,
+    EdgeHub, EdgeScheduler, HubConfig, Job, JobError, JobId, Order, Refusal, SchedulerConfig,
+    SchedulerCounts, ServedKey,
+};
 pub use time::Time;

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use split_backbone::Part;
 use split_bottleneck::{
-    ActivationCache, Bank, Evaluation, HuffmanRival, Klt, Pictures, Rung, activation_latent_shape,
-    evaluate, evaluate_without_unit,
+    ActivationCache, Bank, Evaluation, HuffmanRival, Klt, Rung, TablePictures,
+    activation_latent_shape, evaluate, evaluate_without_unit,
 };
 use split_tensor::{
     Codec, FitConfig, FreqTable, Latent, LatentShape, Quantizer, Symbols, TableSet, ValueRange,
@@ -89,7 +89,7 @@ impl Ground<'_> {
         let latent_channels = klt.variances().len();
         let widest = deviation(klt.variances()[0]);
         let seconds = started.elapsed().as_secs_f64();
-        let pictures = Pictures {
+        let pictures = TablePictures {
             cache: self.training,
             limit: FIT_PICTURES,
             mixing: self.mixing,

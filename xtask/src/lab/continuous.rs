@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use burn::module::Module;
 use split_backbone::Part;
 use split_bottleneck::{
-    ActivationCache, Bank, ClassifierDistortion, ContinuousConfig, ContinuousTraining, Pictures,
-    Rung, evaluate,
+    ActivationCache, Bank, ClassifierDistortion, ContinuousConfig, ContinuousTraining, Rung,
+    TablePictures, evaluate,
 };
 
 use crate::record::Document;
@@ -75,7 +75,7 @@ pub(crate) fn train(
         bar.set_message(format!("lost {:.4}", report.distortion));
     }
     bar.finish_and_clear();
-    let pictures = Pictures {
+    let pictures = TablePictures {
         cache,
         limit: TABLE_PICTURES,
         mixing: args.mixing,

@@ -179,7 +179,7 @@ pub(crate) fn row_table(document: &RaDocument, rows: &[Row]) -> Table {
         "payload",
         "bpp",
         metric_name(document),
-        "loss",
+        "points lost",
         "device MACs",
         "share",
         "unit params",

@@ -1,6 +1,8 @@
 //! What a convolution costs. Every count of this crate comes from here.
 
-use crate::profile::{ActivationShape, product};
+use split_bottleneck::ActivationShape;
+
+use crate::profile::product;
 
 /// A convolution with batch norm or bias.
 #[derive(Clone, Copy)]

@@ -1,8 +1,9 @@
 //! Residual networks as graphs.
 
+use split_bottleneck::ActivationShape;
+
 use super::conv::Conv;
 use super::{Graph, Layer};
-use crate::profile::ActivationShape;
 use crate::resnet::{BlockKind, BlockPlan, ResNetConfig, ShortcutKind};
 
 impl ResNetConfig {

@@ -1,8 +1,9 @@
 //! YOLOX detectors as graphs.
 
+use split_bottleneck::ActivationShape;
+
 use super::Graph;
 use super::conv::Conv;
-use crate::profile::ActivationShape;
 use crate::yolox::YoloxConfig;
 
 impl YoloxConfig {

@@ -6,7 +6,7 @@ use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 
 use super::{StepReport, TrainError, adam, cosine, shuffled};
-use crate::bank::{BankError, Pictures, Rung};
+use crate::bank::{BankError, Rung, TablePictures};
 use crate::cache::{ActivationCache, floats};
 use crate::error::ConfigError;
 use crate::loss::relative_error;
@@ -254,7 +254,7 @@ impl ContinuousTraining {
         name: &str,
         kind: &str,
         factor: f32,
-        pictures: Pictures<'_>,
+        pictures: TablePictures<'_>,
     ) -> Result<Rung, BankError> {
         let learned = floats(self.steps.factors(factor));
         let config = UnitConfig {

@@ -49,9 +49,9 @@ pub enum MenuFileError {
         /// Backbone of another one.
         found: String,
     },
-    /// A profile whose numbers can't be meant.
+    /// Speeds whose numbers can't be meant.
     #[error("{field} is {found}, expected {expected}")]
-    Profile {
+    Speeds {
         /// The field.
         field: &'static str,
         /// What it is.
@@ -66,7 +66,7 @@ pub enum MenuFileError {
 
 /// How fast device and edge are, to turn the multiplications of a record into times.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Profile {
+pub struct Speeds {
     /// Multiply-accumulates a second on the device.
     pub device_macs_per_s: f64,
     /// Fixed time of a picture on the device in microseconds: reading it, coding a frame.
@@ -80,10 +80,10 @@ pub struct Profile {
     /// 95th percentile of a frame's length over its mean, where the record names none.
     pub p95_ratio: f64,
     /// Rows that lose more points than this to the unsplit network are left out.
-    pub loss_max: f64,
+    pub points_lost_max: f64,
 }
 
-impl Default for Profile {
+impl Default for Speeds {
     /// A device of 0.2 and an edge of 20 billion multiply-accumulates a second: assumptions, as a
     /// microcontroller with vector instructions and a few server cores may reach.
     fn default() -> Self {
@@ -94,7 +94,7 @@ impl Default for Profile {
             edge_macs_per_s: 20e9,
             edge_us: 1_000,
             p95_ratio: 1.3,
-            loss_max: 10.0,
+            points_lost_max: 10.0,
         }
     }
 }
@@ -142,7 +142,7 @@ impl Menu {
     }
 
     /// Makes a menu from rate-accuracy records (`split-ra/1`) of one backbone, one for each split
-    /// point, and a profile of device and edge.
+    /// point, and the speeds of device and edge.
     ///
     /// Rows of kind `unit` become split entries, JPEG, WebP and lossless pictures picture
     /// entries, `device-only` the device alone. Times are multiplications over speed. A row that
@@ -151,8 +151,8 @@ impl Menu {
     ///
     /// # Errors
     /// [`MenuFileError`] naming row and field.
-    pub fn from_records(records: &[&str], profile: &Profile) -> Result<Self, MenuFileError> {
-        check_profile(profile)?;
+    pub fn from_records(records: &[&str], speeds: &Speeds) -> Result<Self, MenuFileError> {
+        check_speeds(speeds)?;
         let mut splits = vec!["picture".to_owned(), "device".to_owned()];
         let mut entries: Vec<Entry> = Vec::new();
         let mut first: Option<String> = None;
@@ -170,8 +170,10 @@ impl Menu {
             splits.push(string(backbone, "split", "backbone")?);
             let split = splits.len() - 1;
             for row in array(&record, "rows", "the record")? {
-                let entry = row_entry(row, split, macs, profile)?;
-                entries.extend(entry.filter(|entry| entry.accuracy >= accuracy - profile.loss_max));
+                let entry = row_entry(row, split, macs, speeds)?;
+                entries.extend(
+                    entry.filter(|entry| entry.accuracy >= accuracy - speeds.points_lost_max),
+                );
             }
         }
         let mut kept = undominated(entries);
@@ -270,32 +272,32 @@ fn entry_json(entry: &Entry) -> Value {
     })
 }
 
-fn check_profile(profile: &Profile) -> Result<(), MenuFileError> {
+fn check_speeds(speeds: &Speeds) -> Result<(), MenuFileError> {
     let check = |field, found, expected, range: std::ops::RangeInclusive<f64>| match range
         .contains(&found)
     {
         true => Ok(()),
-        false => Err(MenuFileError::Profile {
+        false => Err(MenuFileError::Speeds {
             field,
             found,
             expected,
         }),
     };
-    let speeds = "10^4 to 10^15 a second";
+    let usual = "10^4 to 10^15 a second";
     check(
         "device_macs_per_s",
-        profile.device_macs_per_s,
-        speeds,
+        speeds.device_macs_per_s,
+        usual,
         1e4..=1e15,
     )?;
+    check("edge_macs_per_s", speeds.edge_macs_per_s, usual, 1e4..=1e15)?;
+    check("p95_ratio", speeds.p95_ratio, "1 to 3", 1.0..=3.0)?;
     check(
-        "edge_macs_per_s",
-        profile.edge_macs_per_s,
-        speeds,
-        1e4..=1e15,
-    )?;
-    check("p95_ratio", profile.p95_ratio, "1 to 3", 1.0..=3.0)?;
-    check("loss_max", profile.loss_max, "0 to 100 points", 0.0..=100.0)
+        "points_lost_max",
+        speeds.points_lost_max,
+        "0 to 100 points",
+        0.0..=100.0,
+    )
 }
 
 /// The entry of a row, or nothing for kinds that nobody would deploy.
@@ -303,7 +305,7 @@ fn row_entry(
     row: &Value,
     split: usize,
     macs: f64,
-    profile: &Profile,
+    speeds: &Speeds,
 ) -> Result<Option<Entry>, MenuFileError> {
     let name = string(row, "name", "a row")?;
     let (kind, split) = match string(row, "kind", &name)?.as_str() {
@@ -324,19 +326,19 @@ fn row_entry(
     };
     let p95 = row["bytes_p95"].as_f64().filter(|_| sent);
     let coding_us = match kind {
-        EntryKind::Picture => profile.picture_us,
-        _ => profile.device_us,
+        EntryKind::Picture => speeds.picture_us,
+        _ => speeds.device_us,
     };
     Ok(Some(Entry {
         kind,
         split,
         rung: 0,
         bytes_mean: bytes,
-        bytes_p95: p95.unwrap_or(bytes * profile.p95_ratio),
+        bytes_p95: p95.unwrap_or(bytes * speeds.p95_ratio),
         accuracy: number(row, "value", &name)?,
-        head_us: coding_us + us(device_macs / profile.device_macs_per_s),
-        tail_us: if sent { profile.edge_us } else { 0 },
-        tail_each_us: us(edge_macs / profile.edge_macs_per_s),
+        head_us: coding_us + us(device_macs / speeds.device_macs_per_s),
+        tail_us: if sent { speeds.edge_us } else { 0 },
+        tail_each_us: us(edge_macs / speeds.edge_macs_per_s),
         name: name.replace(' ', "-"),
     }))
 }
@@ -449,7 +451,7 @@ mod tests {
 
     #[test]
     fn records_become_menus_without_beaten_and_useless_rows() {
-        let menu = Menu::from_records(&[&record()], &Profile::default()).unwrap();
+        let menu = Menu::from_records(&[&record()], &Speeds::default()).unwrap();
         let names: Vec<&str> = menu
             .entries()
             .iter()
@@ -469,11 +471,11 @@ mod tests {
     #[test]
     fn records_of_two_backbones_are_refused() {
         let other = record().replace("\"net\"", "\"other\"");
-        let error = Menu::from_records(&[&record(), &other], &Profile::default());
+        let error = Menu::from_records(&[&record(), &other], &Speeds::default());
         assert!(error.unwrap_err().to_string().contains("\"other\""));
-        let slow = Profile {
+        let slow = Speeds {
             device_macs_per_s: 0.0,
-            ..Profile::default()
+            ..Speeds::default()
         };
         assert!(Menu::from_records(&[&record()], &slow).is_err());
     }

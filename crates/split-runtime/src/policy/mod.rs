@@ -16,7 +16,7 @@ mod own;
 pub use baselines::{DynamicSplit, Fixed, Neurosurgeon, Plan, Throughput};
 pub use entry::{Entry, EntryKind, MAX_MENU_ENTRIES, Menu, MenuError};
 #[cfg(feature = "menu")]
-pub use menu_json::{MAX_MENU_BYTES, MENU_SCHEMA, MenuFileError, Profile};
+pub use menu_json::{MAX_MENU_BYTES, MENU_SCHEMA, MenuFileError, Speeds};
 pub use own::{Own, OwnConfig};
 
 use crate::time::Time;

@@ -1,32 +1,35 @@
-//! Every parser of the network over a committed corpus, its damaged copies, and seeded noise.
+//! The laws of the fuzz targets over their corpus, its damaged copies, and seeded noise.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p split-runtime --test grpc fuzz` writes `tests/corpus` anew.
+//! `UPDATE_GOLDEN=1 cargo test -p split-runtime --test grpc fuzz` writes `fuzz/corpus` anew.
+
+#[path = "../../fuzz/laws.rs"]
+mod laws;
 
 use std::fs;
 use std::path::PathBuf;
 
+use laws::{FRAMES_MAX, device_connection, edge_connection};
 use prost::Message as _;
 use rand_core::Rng;
 use rand_pcg::Pcg32;
+use split_runtime::grpc::frames_of_infer;
 use split_runtime::grpc::wire::inference::model_infer_request::InferInputTensor;
 use split_runtime::grpc::wire::inference::{InferTensorContents, ModelInferRequest};
-use split_runtime::grpc::{DevicePem, EdgePem, answer_http, frames_of_infer};
-use split_runtime::{
-    Answer, DeviceConfig, DeviceConnection, EdgeConfig, EdgeConnection, EdgeEvent, Request, Time,
-};
+use split_runtime::{Answer, EdgeEvent, Entry, EntryKind, Menu, Ranking, Request, Time};
 
-use crate::rig::*;
+use crate::rig::frame;
 
-/// Draws of noise for each parser.
+/// Draws of noise for each law.
 const NOISE: usize = 3_000;
 
-/// Most frames of a request in these tests.
-const FRAMES_MAX: usize = 4;
+fn folder_of(law: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(law)
+}
 
-fn corpus(parser: &str) -> Vec<Vec<u8>> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/corpus")
-        .join(parser);
+fn corpus(law: &str) -> Vec<Vec<u8>> {
+    let folder = folder_of(law);
     let mut files: Vec<PathBuf> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path())
@@ -36,9 +39,9 @@ fn corpus(parser: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// Hands `parse` the corpus, every beginning of it, copies with one to four changed bytes, and noise.
-fn fuzz(parser: &str, seed: u64, mut parse: impl FnMut(&[u8])) {
-    let corpus = corpus(parser);
+/// Hands a law its corpus, every beginning of it, copies with one to four changed bytes, and noise.
+fn fuzz(law: &str, seed: u64, parse: fn(&[u8])) {
+    let corpus = corpus(law);
     let mut random = Pcg32::new(seed, 0);
     for sample in &corpus {
         parse(sample);
@@ -65,17 +68,9 @@ fn below(random: &mut Pcg32, end: usize) -> usize {
     usize::try_from(random.next_u32()).unwrap() % end
 }
 
-fn edge() -> EdgeConnection {
-    EdgeConnection::new(EdgeConfig::new(vec![contract("layer1")]), Time::ZERO).unwrap()
-}
-
-fn device() -> DeviceConnection {
-    DeviceConnection::new(DeviceConfig::new(vec![contract("layer1")]), Time::ZERO).unwrap()
-}
-
 /// Both ends after a hello, a frame and its answer; gives what each of them sent.
 fn conversation() -> (Vec<u8>, Vec<u8>) {
-    let (mut device, mut edge) = (device(), edge());
+    let (mut device, mut edge) = (device_connection(), edge_connection());
     let (mut up, mut down) = (Vec::new(), Vec::new());
     let mut sent = 0;
     let mut read = 0;
@@ -149,7 +144,33 @@ fn infer_request(datatype: &str, raw: bool) -> Vec<u8> {
     request.encode_to_vec()
 }
 
-/// What the corpus is made of: parser, name, bytes.
+/// A rung and the device alone.
+fn menu() -> Menu {
+    let entry = |name: &str, kind, split, bytes| Entry {
+        name: name.to_owned(),
+        kind,
+        split,
+        rung: 0,
+        bytes_mean: bytes,
+        bytes_p95: bytes,
+        accuracy: 90.0,
+        head_us: 900,
+        tail_us: 100,
+        tail_each_us: 10,
+    };
+    let entries = vec![
+        entry("fine", EntryKind::Split, 0, 300.0),
+        entry("all", EntryKind::DeviceOnly, 1, 0.0),
+    ];
+    Menu::new(vec!["layer1".to_owned(), "device".to_owned()], entries).unwrap()
+}
+
+/// The best three of four classes.
+fn ranking() -> Ranking {
+    Ranking::of_scores(&[0.5, 2.5, -1.0, 1.0], 3)
+}
+
+/// What the corpus is made of: law, name, bytes.
 fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let (up, down) = conversation();
     let identity = rcgen::generate_simple_self_signed(vec!["edge.test".to_owned()]).unwrap();
@@ -184,22 +205,23 @@ fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ),
         ("http", "bare", b"GET /\n\n".to_vec()),
         ("pem", "certificate", identity.cert.pem().into_bytes()),
+        ("menu", "two-entries", menu().to_json().into_bytes()),
+        ("menu", "empty", b"{}".to_vec()),
+        ("ranking", "best-three", ranking().to_bytes()),
     ]
 }
 
 #[test]
 fn the_corpus_is_there_and_its_good_samples_are_accepted() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        for (parser, name, bytes) in samples() {
-            let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-                .join("tests/corpus")
-                .join(parser);
+        for (law, name, bytes) in samples() {
+            let folder = folder_of(law);
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join(format!("{name}.bin")), bytes).unwrap();
         }
     }
     let conversation = &corpus("edge")[0];
-    edge().receive(Time::ZERO, conversation).unwrap();
+    edge_connection().receive(Time::ZERO, conversation).unwrap();
     for bytes in corpus("infer") {
         let request = ModelInferRequest::decode(&bytes[..]).unwrap();
         assert_eq!(frames_of_infer(&request, FRAMES_MAX).unwrap(), [frame(1)]);
@@ -207,71 +229,8 @@ fn the_corpus_is_there_and_its_good_samples_are_accepted() {
 }
 
 #[test]
-fn an_edge_survives_any_bytes() {
-    fuzz("edge", 1, |bytes| {
-        let mut edge = edge();
-        let refused = edge.receive(Time::ZERO, bytes).is_err();
-        assert_eq!(refused, edge.is_closed());
-        let mut out = Vec::new();
-        edge.poll_transmit(&mut out);
-        assert!(out.len() <= split_runtime::MAX_TRANSMIT_BYTES);
-        edge.handle_timeout(Time::from_us(200_000_000));
-        assert!(edge.is_closed());
-        assert_eq!(edge.in_flight(), 0);
-    });
-}
-
-#[test]
-fn a_device_survives_any_bytes() {
-    fuzz("device", 2, |bytes| {
-        let mut device = device();
-        let refused = device.receive(Time::ZERO, bytes).is_err();
-        assert!(!refused || device.is_closed());
-        device.handle_timeout(Time::from_us(200_000_000));
-        assert!(device.is_closed());
-    });
-}
-
-#[test]
-fn tensors_of_any_shape_give_frames_or_a_reason() {
-    fuzz("infer", 3, |bytes| {
-        let Ok(request) = ModelInferRequest::decode(bytes) else {
-            return;
-        };
-        match frames_of_infer(&request, FRAMES_MAX) {
-            Ok(frames) => assert!((1..=FRAMES_MAX).contains(&frames.len())),
-            Err(status) => assert_eq!(status.code(), tonic::Code::InvalidArgument),
-        }
-    });
-}
-
-#[test]
-fn any_head_of_a_request_gets_an_answer_of_its_length() {
-    fuzz("http", 4, |bytes| {
-        let answer = answer_http(bytes, true, || "metrics".to_owned());
-        assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        let length: usize = length.unwrap().parse().unwrap();
-        assert!(body.len() == length || body.is_empty());
-    });
-}
-
-#[test]
-fn texts_that_are_no_certificates_are_refused() {
-    fuzz("pem", 5, |bytes| {
-        let pem = EdgePem {
-            chain: bytes.to_vec(),
-            key: bytes.to_vec(),
-            device_roots: Some(bytes.to_vec()),
-        };
-        assert!(pem.to_config().is_err(), "a certificate is no key");
-        let _ = DevicePem {
-            edge_roots: bytes.to_vec(),
-            identity: None,
-        }
-        .to_config();
-    });
+fn every_law_holds_for_the_corpus_its_mutants_and_noise() {
+    for (seed, (name, law)) in (1..).zip(laws::LAWS) {
+        fuzz(name, seed, law);
+    }
 }

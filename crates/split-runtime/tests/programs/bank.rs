@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use split_backbone::embedded::{self, EmbeddedSplit};
 use split_backbone::{Opened, Pictures, Preprocess, ResNetConfig, Tail, top1};
-use split_bottleneck::{ActivationCache, Bank, Head, Klt, Measured, Pictures as Training, Rung};
+use split_bottleneck::{
+    ActivationCache, Bank, Head, Klt, Measured, Rung, TablePictures as Training,
+};
 use split_runtime::Contract;
 use split_runtime::stage::contract_of;
 use tempfile::TempDir;

@@ -1,4 +1,4 @@
-//! What both programs need: settings, models in folders, backends, lines of output.
+//! What the programs need: settings, models in folders, backends, lines of output.
 
 pub(crate) mod backend;
 pub(crate) mod folder;
@@ -7,6 +7,17 @@ pub(crate) mod settings;
 pub(crate) mod signals;
 
 use std::process::ExitCode;
+
+/// What `split-device --policy` takes.
+#[allow(dead_code, reason = "the edge chooses no rung")]
+pub(crate) const POLICIES: [&str; 6] = [
+    "fixed",
+    "own",
+    "throughput",
+    "neurosurgeon",
+    "dynamic-split",
+    "device-only",
+];
 
 /// How the process ends; an error is said. Not where its reader has gone: that is no failure.
 pub(crate) fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {

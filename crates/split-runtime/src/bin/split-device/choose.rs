@@ -10,6 +10,7 @@ use split_runtime::{
 };
 
 use crate::config::DeviceSettings;
+use crate::program::POLICIES;
 use crate::program::settings::read;
 
 /// Name under which a menu lists the device alone.
@@ -90,8 +91,8 @@ impl Wanted {
             "neurosurgeon" => Box::new(Neurosurgeon::default()),
             "dynamic-split" => Box::new(DynamicSplit::default()),
             other => bail!(
-                "policy {other:?} is unknown; known are fixed, own, throughput, neurosurgeon, \
-                 dynamic-split and device-only"
+                "policy {other:?} is unknown; known are {}",
+                POLICIES.join(", ")
             ),
         };
         let menu = settings.menu.as_deref().map(menu_of_file).transpose()?;

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use split_runtime::{Menu, Profile};
+use split_runtime::{Menu, Speeds};
 
 /// Runs policies, faults and overload in virtual time.
 ///
@@ -48,18 +48,18 @@ struct MenuOptions {
     /// Records of one backbone, one for each split point
     #[arg(required = true)]
     records: Vec<PathBuf>,
-    /// Billions of multiply-accumulates a second on the device
-    #[arg(long, default_value_t = 0.2)]
-    device_gmacs: f64,
-    /// Billions of multiply-accumulates a second on the edge
-    #[arg(long, default_value_t = 20.0)]
-    edge_gmacs: f64,
+    /// Millions of multiply-accumulates a second on the device
+    #[arg(long, default_value_t = 200.0)]
+    device_mmacs: f64,
+    /// Millions of multiply-accumulates a second on the edge
+    #[arg(long, default_value_t = 20_000.0)]
+    edge_mmacs: f64,
     /// 95th percentile of a frame's length over its mean, where a record names none
     #[arg(long, default_value_t = 1.3)]
     p95_ratio: f64,
     /// Leave out what loses more points than this
     #[arg(long, default_value_t = 10.0)]
-    loss_max: f64,
+    points_lost: f64,
     /// File to write; without it the menu is printed
     #[arg(long)]
     out: Option<PathBuf>,
@@ -82,12 +82,12 @@ fn main() -> ExitCode {
 }
 
 fn menu(options: &MenuOptions) -> Result<()> {
-    let profile = Profile {
-        device_macs_per_s: options.device_gmacs * 1e9,
-        edge_macs_per_s: options.edge_gmacs * 1e9,
+    let speeds = Speeds {
+        device_macs_per_s: options.device_mmacs * 1e6,
+        edge_macs_per_s: options.edge_mmacs * 1e6,
         p95_ratio: options.p95_ratio,
-        loss_max: options.loss_max,
-        ..Profile::default()
+        points_lost_max: options.points_lost,
+        ..Speeds::default()
     };
     let texts = options
         .records
@@ -95,7 +95,7 @@ fn menu(options: &MenuOptions) -> Result<()> {
         .map(|path| fs::read_to_string(path).with_context(|| format!("reading {}", path.display())))
         .collect::<Result<Vec<String>>>()?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let json = Menu::from_records(&texts, &profile)?.to_json();
+    let json = Menu::from_records(&texts, &speeds)?.to_json();
     match &options.out {
         Some(path) => fs::write(path, json).with_context(|| format!("writing {}", path.display())),
         None => {

@@ -1,7 +1,7 @@
 //! Times this crate's convolutions against Burn's own on the flex backend.
 //!
 //! ```text
-//! RAYON_NUM_THREADS=1 cargo run -p split-bottleneck --features flex --example conv_speed
+//! RAYON_NUM_THREADS=1 cargo bench -p split-bottleneck --features flex --bench conv_speed
 //! ```
 //!
 //! One line a shape and batch: the best times in milliseconds of the forward pass and of forward and
