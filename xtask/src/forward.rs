@@ -82,7 +82,7 @@ pub(crate) fn demo(args: Vec<OsString>) -> Result<()> {
     let mut build = shell::cargo();
     build
         .args(["build", "--package", "xtask", "--package", "split-runtime"])
-        .args(["--features", "xtask/lab,xtask/flex,split-runtime/demo"])
+        .args(["--features", "lab,flex,demo"])
         .args(["--bin", "split-demo", "--bin", "split-device"])
         .args(["--bin", "split-edge"]);
     let status = build.status().context("starting cargo")?;

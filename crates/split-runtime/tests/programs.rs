@@ -11,6 +11,8 @@
 mod programs {
     mod bank;
     mod certificates;
+    #[cfg(target_os = "linux")]
+    mod idle;
     mod processes;
     mod proxy;
 

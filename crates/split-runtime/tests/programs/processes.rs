@@ -184,6 +184,15 @@ impl Edge {
         }
     }
 
+    /// Memory that it holds, in KiB.
+    #[cfg(target_os = "linux")]
+    pub(super) fn resident_kib(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let count = line.unwrap().split_whitespace().next().unwrap();
+        count.parse().unwrap()
+    }
+
     pub(super) fn hang_up(&self) {
         self.signal("-HUP");
     }
