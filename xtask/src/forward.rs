@@ -73,25 +73,40 @@ pub(crate) fn loopback_bench(args: Vec<OsString>) -> Result<()> {
     become_command(command)
 }
 
-/// Becomes the demo of `split-runtime`, after building it beside the programs that it starts: with the
-/// features of `lab`, so that Burn isn't compiled once more.
+/// Becomes the bench of device and edge over made-up links, after building it beside the programs that it
+/// starts.
+///
+/// # Errors
+/// `cargo` that cannot be started, and a build that fails.
+pub(crate) fn link_bench(args: Vec<OsString>) -> Result<()> {
+    with_programs("link", "split-link", args)
+}
+
+/// Becomes the demo of `split-runtime`, likewise.
 ///
 /// # Errors
 /// `cargo` that cannot be started, and a build that fails.
 pub(crate) fn demo(args: Vec<OsString>) -> Result<()> {
+    with_programs("demo", "split-demo", args)
+}
+
+/// Becomes a program of `split-runtime` that starts `split-edge` and `split-device`. All are built with the
+/// features of `lab` too, so that Burn isn't compiled once more.
+fn with_programs(feature: &str, program: &str, args: Vec<OsString>) -> Result<()> {
     let mut build = shell::cargo();
     build
         .args(["build", "--package", "xtask", "--package", "split-runtime"])
-        .args(["--features", "lab,flex,demo"])
-        .args(["--bin", "split-demo", "--bin", "split-device"])
+        .arg("--features")
+        .arg(format!("lab,flex,{feature}"))
+        .args(["--bin", program, "--bin", "split-device"])
         .args(["--bin", "split-edge"]);
     let status = build.status().context("starting cargo")?;
-    ensure!(status.success(), "building the demo failed: {status}");
+    ensure!(status.success(), "building {program} failed: {status}");
     let me = std::env::current_exe().context("where this program is")?;
-    let name = format!("split-demo{}", std::env::consts::EXE_SUFFIX);
-    let mut demo = Command::new(me.with_file_name(name));
-    demo.args(args);
-    become_command(demo)
+    let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    let mut command = Command::new(me.with_file_name(name));
+    command.args(args);
+    become_command(command)
 }
 
 fn lab_command(subcommand: &str, args: Vec<OsString>) -> Result<Command> {

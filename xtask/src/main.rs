@@ -45,7 +45,7 @@ enum Command {
     /// Edge side: turn a frame file into a prediction (`decode --help` lists the options)
     Decode(LabArgs),
     /// Measure speed: of a whole split per backend, `bench codec` for the entropy coders alone, `bench loopback`
-    /// for the transport alone
+    /// for the transport alone, `bench link` for answers over slow and lossy links
     ///
     /// `--backend flex,wgpu` compiles and measures several backends in one run, `--peers PYTHON` adds
     /// PyTorch, ONNX Runtime and CompressAI, `--compare RECORD` fails when a step became slower beyond the noise.
@@ -152,6 +152,9 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Bench(args) if args.rest.first().is_some_and(|word| word == "loopback") => {
             forward::loopback_bench(args.rest.into_iter().skip(1).collect())
+        }
+        Command::Bench(args) if args.rest.first().is_some_and(|word| word == "link") => {
+            forward::link_bench(args.rest.into_iter().skip(1).collect())
         }
         Command::Bench(args) => forward::lab("bench", args.rest),
         Command::Simulate(args) => forward::simulate(args.rest),

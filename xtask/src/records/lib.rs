@@ -19,6 +19,7 @@ mod front;
 mod lab_options;
 mod lines;
 mod link;
+mod links;
 mod page;
 mod plan;
 mod ra;

@@ -1,4 +1,4 @@
-//! Markdown of the records of whole systems: transport, policies, faults. Each bar stands with what
+//! Markdown of the records of whole systems: transport, policies, faults, links. Each bar stands with what
 //! was measured.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::chart::figure;
+use crate::links;
 use crate::table::Table;
 
 /// Why a record of a system has no table.
@@ -37,6 +38,7 @@ pub fn system_table(text: &str) -> Result<String, SystemError> {
         "split-runtime/1" => transport(&lines),
         "split-policy/1" => policies(&lines),
         "split-faults/1" => faults(&lines),
+        "split-link/1" => links::links(&lines),
         other => {
             let found = other.to_owned();
             return Err(SystemError::Schema { found });
@@ -323,7 +325,7 @@ fn verdicts(bars: &[(String, bool)]) -> String {
     out
 }
 
-fn markdown(heads: &[&str], words: usize, rows: Vec<Vec<String>>) -> String {
+pub(crate) fn markdown(heads: &[&str], words: usize, rows: Vec<Vec<String>>) -> String {
     let heads = heads.iter().map(|head| (*head).to_owned()).collect();
     let table = Table {
         caption: String::new(),
@@ -342,12 +344,12 @@ fn tls(line: &Value) -> &'static str {
     }
 }
 
-fn word<'a>(line: &'a Value, field: &str) -> &'a str {
+pub(crate) fn word<'a>(line: &'a Value, field: &str) -> &'a str {
     line[field].as_str().unwrap_or_default()
 }
 
 /// Not a number where the field is missing, which no bar holds for.
-fn number(line: &Value, field: &str) -> f64 {
+pub(crate) fn number(line: &Value, field: &str) -> f64 {
     line[field].as_f64().unwrap_or(f64::NAN)
 }
 

@@ -18,6 +18,7 @@ use split_runtime::{
     BatchKey, Contract, DeviceConfig, DispatcherConfig, EdgeConfig, HubConfig, Job, JobError,
     MAX_BODY_BYTES, Ranking, SchedulerConfig,
 };
+use split_tensor::{Frame, FrameHeader};
 
 use crate::answer::{How, Outcome};
 use crate::program::folder::Model;
@@ -76,6 +77,18 @@ pub(crate) fn serve(folder: &Path, listen: SocketAddr) -> Result<ExitCode> {
     })
 }
 
+/// A file as the protocol carries it: as the payload of a frame, behind a descriptor that nobody reads.
+fn framed(contract: &Contract, file: &[u8]) -> Result<Vec<u8>> {
+    let header = FrameHeader {
+        rung: 0,
+        bank: contract.bank,
+        shape: None,
+        checksum: true,
+    };
+    let payload = [&[0], file].concat();
+    Ok(Frame::new(header, payload)?.to_bytes())
+}
+
 /// The whole network behind a picture file.
 struct Whole {
     model: Model,
@@ -87,7 +100,9 @@ impl EdgeModel for Whole {
 
     fn decode(&mut self, job: &Job) -> Result<Tensor<4>, JobError> {
         let bad = |error: &dyn std::fmt::Display| JobError::BadFrame(error.to_string());
-        let picture = decode_picture(&job.body).map_err(|error| bad(&error))?;
+        let (frame, _) = Frame::parse(&job.body).map_err(|error| bad(&error))?;
+        let file = frame.payload().get(1..).unwrap_or_default();
+        let picture = decode_picture(file).map_err(|error| bad(&error))?;
         let framing = self.model.framing;
         let size = (framing.side(), framing.side());
         let pixels = framing.apply(&picture).into_raw();
@@ -107,7 +122,7 @@ impl EdgeModel for Whole {
         let side = self.model.framing.side();
         for _ in 0..WARM_UPS {
             let grey = Tensor::zeros([1, 3, side, side], &self.compute);
-            rank(self.model.opened.network.forward(grey), RANKED);
+            let _ = rank(self.model.opened.network.forward(grey), RANKED);
         }
     }
 }
@@ -124,7 +139,8 @@ pub(crate) fn send(
 ) -> Result<ExitCode> {
     let compute = backend::open("flex")?;
     let model = Model::load(folder, &compute)?;
-    let connection = DeviceConfig::new(vec![contract(&model)?]);
+    let contract = contract(&model)?;
+    let connection = DeviceConfig::new(vec![contract.clone()]);
     let dispatcher = DispatcherConfig::new(u64::from(std::process::id()));
     let options = DeviceOptions::new(vec![EdgeAddress::new(edge)], connection, dispatcher);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -141,9 +157,10 @@ pub(crate) fn send(
     for line in std::io::stdin().lock().lines() {
         let path = PathBuf::from(line.context("reading paths")?);
         let mut outcome = Outcome::new(path.clone());
-        let body = read_bytes(&path, MAX_BODY_BYTES as u64)?;
-        outcome.sent = Some(("picture".to_owned(), body.len()));
+        let file = read_bytes(&path, MAX_BODY_BYTES as u64)?;
+        outcome.sent = Some(("picture".to_owned(), file.len()));
         let start = out::now();
+        let body = framed(&contract, &file)?;
         let request = OwnedRequest {
             split: 0,
             rung: 0,

@@ -15,6 +15,9 @@ use crate::leftovers;
 use crate::options::Options;
 use crate::program::folder::{MANIFEST, Model};
 
+/// Most that a frame adds to a file.
+const FRAME_BYTES: usize = 64;
+
 /// A folder that goes with the run.
 pub(crate) struct Work {
     folder: TempDir,
@@ -134,7 +137,7 @@ fn write_pictures(
     let write = |index: usize, codec: PictureCodec, ending: &str| -> Result<PathBuf> {
         let coded = encode(codec, set.rgb8(index), size, quality)?;
         ensure!(
-            codec != PictureCodec::WebP || coded.file.len() <= MAX_BODY_BYTES,
+            codec != PictureCodec::WebP || coded.file.len() + FRAME_BYTES <= MAX_BODY_BYTES,
             "a picture file of {} bytes, a message holds {MAX_BODY_BYTES}; give a lower --quality",
             coded.file.len()
         );
