@@ -24,8 +24,24 @@ pub(crate) fn common(schema: &str, command: &str, seed: u64) -> Value {
 
 /// The arguments of this process behind `cargo xtask SUBCOMMAND`, as people type it.
 pub(crate) fn command(subcommand: &str) -> String {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments = std::env::args().skip(1);
+    let arguments: Vec<String> = arguments.map(|word| placeless(&word)).collect();
     format!("cargo xtask {subcommand} {}", arguments.join(" "))
+}
+
+/// What a word of the command is elsewhere: places of this machine mean nothing there.
+fn placeless(word: &str) -> String {
+    let name = |path: &Path| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    match word.split_once(':') {
+        Some((kind, place)) if Path::new(place).is_absolute() => format!("{kind}:DIR"),
+        _ if Path::new(word).is_absolute() => {
+            name(Path::new(word)).unwrap_or_else(|| word.to_owned())
+        }
+        _ => word.to_owned(),
+    }
 }
 
 /// Appends lines to a file, or writes it anew.
@@ -104,5 +120,21 @@ fn machine() -> Value {
 pub(crate) fn add(line: &mut Value, more: Value) {
     if let (Value::Object(line), Value::Object(more)) = (line, more) {
         line.extend(more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::placeless;
+
+    #[test]
+    fn commands_name_no_place_of_this_machine() {
+        assert_eq!(placeless("cifar10:/data/cifar"), "cifar10:DIR");
+        assert_eq!(placeless("/data/resnet56.th"), "resnet56.th");
+        assert_eq!(placeless("--kbit"), "--kbit");
+        assert_eq!(
+            placeless("out/train/bank.safetensors"),
+            "out/train/bank.safetensors"
+        );
     }
 }
