@@ -11,8 +11,6 @@
 mod programs {
     mod bank;
     mod certificates;
-    #[cfg(target_os = "linux")]
-    mod idle;
     mod processes;
     mod proxy;
 

@@ -186,6 +186,7 @@ impl Edge {
 
     /// Memory that it holds, in KiB.
     #[cfg(target_os = "linux")]
+    #[allow(dead_code, reason = "one of the test programs looks at it")]
     pub(super) fn resident_kib(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
