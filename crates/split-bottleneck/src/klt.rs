@@ -179,7 +179,10 @@ impl Klt {
         }
         let fresh = config.init(device, &mut Pcg64::seed_from_u64(seed))?;
         let mut state = module_state(&fresh);
-        if matches!(config.encoder, EncoderKind::Patch) {
+        if matches!(
+            config.encoder,
+            EncoderKind::Patch | EncoderKind::Refined { .. }
+        ) {
             self.write_encoder(latent, &mut state);
             // Without the components on the device the transpose would mean nothing.
             if !matches!(

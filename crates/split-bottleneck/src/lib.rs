@@ -63,6 +63,6 @@ pub use train::{
 pub use unit::{
     ActivationShape, ConvDecoder, ConvEncoder, DecoderKind, EncoderKind, Gdn, LightEncoder,
     MAX_RELEASED_BYTES, MisshapenTensor, PaperDecoder, PaperEncoder, PatchDecoder, PatchEncoder,
-    RefinedDecoder, ReleasedError, ReleasedPlace, ReleasedTask, ReleasedUnit, ResidualBlock, Unit,
-    UnitConfig, UnitDecoder, UnitEncoder,
+    RefinedDecoder, RefinedEncoder, ReleasedError, ReleasedPlace, ReleasedTask, ReleasedUnit,
+    ResidualBlock, Unit, UnitConfig, UnitDecoder, UnitEncoder,
 };

@@ -13,15 +13,17 @@ use crate::loss::relative_error;
 use crate::proxy::{Proxy, straight_through_round, uniform_noise};
 use crate::rate::{RateKind, RateModel, channel_moments};
 use crate::split::{Batch, Distortion};
-use crate::state::{ModuleState, load_state, module_state};
+use crate::state::{load_state, module_state};
 use crate::unit::{Unit, UnitConfig};
 
 mod checkpoint;
 mod continuous;
+mod start;
 mod target;
 
 pub use checkpoint::CheckpointError;
 pub use continuous::{ContinuousConfig, ContinuousTraining};
+pub use start::WarmStart;
 
 /// Bounds of the price that dual ascent sets, as natural logarithms: below the lower one the
 /// rate no longer matters, and a price that sank further would take long to come back.
@@ -74,19 +76,6 @@ pub struct TrainConfig {
     pub mixing: bool,
     /// Seed of initial weights and of the order of the pictures.
     pub seed: u64,
-}
-
-/// Where a rung starts: a trained rung of the same layout, usually the neighbouring rate.
-#[derive(Debug, Clone)]
-pub struct WarmStart {
-    /// Weights of the unit.
-    pub unit: ModuleState,
-    /// Weights of its rate model.
-    pub rate: ModuleState,
-    /// Price of a kilobit at its end, where dual ascent goes on.
-    pub lambda: f64,
-    /// Bits that the coder's tables took at its end for each bit that its rate model estimated.
-    pub coded_share: f64,
 }
 
 /// What one step did.

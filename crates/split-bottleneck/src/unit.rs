@@ -11,13 +11,15 @@ mod conv;
 mod light;
 mod paper;
 mod patch;
+mod refined;
 mod released;
 
 pub use conv::{ConvDecoder, ConvEncoder, ResidualBlock};
 pub(crate) use conv::{conv3x3, convolve, pixel_shuffle};
-pub use light::{Gdn, LightEncoder, RefinedDecoder};
+pub use light::{Gdn, LightEncoder};
 pub use paper::{PaperDecoder, PaperEncoder};
 pub use patch::{PatchDecoder, PatchEncoder};
+pub use refined::{RefinedDecoder, RefinedEncoder};
 pub use released::{
     MAX_RELEASED_BYTES, MisshapenTensor, ReleasedError, ReleasedPlace, ReleasedTask, ReleasedUnit,
 };
@@ -83,6 +85,12 @@ pub enum EncoderKind {
         groups: usize,
         /// Divisive normalisation in the place of the ReLU.
         gdn: bool,
+    },
+    /// `Patch` plus what 3x3 with the stride to `hidden`, BN, ReLU and 3x3 add to it, from zero:
+    /// signed symbols.
+    Refined {
+        /// Channels between the two convolutions.
+        hidden: usize,
     },
 }
 
@@ -242,6 +250,24 @@ impl UnitConfig {
         }
     }
 
+    /// A linear map of patches with residual convolutions on both sides, `blocks` of them at the edge:
+    /// starts as a KLT, whose weights [`Klt`](crate::Klt) brings, and ends as good as it learns to be.
+    #[must_use]
+    pub fn refined(
+        activation: ActivationShape,
+        latent_channels: usize,
+        stride: usize,
+        step: f32,
+        blocks: usize,
+    ) -> Self {
+        Self {
+            encoder: EncoderKind::Refined {
+                hidden: (3 * activation.channels).div_ceil(4),
+            },
+            ..Self::light(activation, latent_channels, stride, step, blocks)
+        }
+    }
+
     /// The quantizer of the latent: one step, or one for each channel.
     ///
     /// # Errors
@@ -327,6 +353,9 @@ impl UnitConfig {
                 groups,
                 gdn,
             } => UnitEncoder::Light(LightEncoder::init(self, hidden, groups, gdn, device)),
+            EncoderKind::Refined { hidden } => {
+                UnitEncoder::Refined(RefinedEncoder::init(self, hidden, device))
+            }
         };
         let decoder = match self.decoder {
             DecoderKind::Paper {
@@ -352,7 +381,7 @@ impl UnitConfig {
                 gdn,
                 rectified,
             } => {
-                let sizes = light::Refinement {
+                let sizes = refined::Refinement {
                     hidden,
                     blocks,
                     gdn,
@@ -381,6 +410,10 @@ impl UnitConfig {
                 let norm = if gdn { hidden * hidden } else { 0 };
                 let first = 9 * hidden * channels / groups.max(1);
                 pixels * (first + norm + hidden * self.latent_channels)
+            }
+            EncoderKind::Refined { hidden } => {
+                let straight = self.patch_values() * self.latent_channels;
+                pixels * (straight + 9 * hidden * (channels + self.latent_channels))
             }
         }
     }
@@ -435,11 +468,14 @@ impl UnitConfig {
         let least = match self.encoder {
             EncoderKind::Paper { padding } => 3_usize.saturating_sub(2 * padding),
             EncoderKind::Conv { .. } | EncoderKind::Light { .. } => 1,
-            EncoderKind::Patch => self.stride,
+            EncoderKind::Patch | EncoderKind::Refined { .. } => self.stride,
         };
         // A pixel shuffle gives back multiples of the stride only, and patches tile the picture.
         let tiled = !matches!(self.decoder, DecoderKind::Paper { .. })
-            || matches!(self.encoder, EncoderKind::Patch);
+            || matches!(
+                self.encoder,
+                EncoderKind::Patch | EncoderKind::Refined { .. }
+            );
         let uneven =
             tiled && !(height.is_multiple_of(self.stride) && width.is_multiple_of(self.stride));
         if height < least || width < least || uneven {
@@ -490,7 +526,9 @@ impl UnitConfig {
         let padding = match self.encoder {
             EncoderKind::Paper { padding } => padding,
             EncoderKind::Conv { .. } | EncoderKind::Light { .. } => 1,
-            EncoderKind::Patch => return sides.map(|side| side / self.stride),
+            EncoderKind::Patch | EncoderKind::Refined { .. } => {
+                return sides.map(|side| side / self.stride);
+            }
         };
         sides.map(|side| (side + 2 * padding - 3) / self.stride + 1)
     }
@@ -525,6 +563,8 @@ pub enum UnitEncoder {
     Patch(PatchEncoder),
     /// A grouped and a 1x1 convolution.
     Light(LightEncoder),
+    /// A linear map of patches and convolutions that add to it.
+    Refined(RefinedEncoder),
 }
 
 impl UnitEncoder {
@@ -541,6 +581,7 @@ impl UnitEncoder {
             Self::Conv(encoder) => encoder.forward(activation),
             Self::Patch(encoder) => encoder.forward(activation),
             Self::Light(encoder) => encoder.forward(activation),
+            Self::Refined(encoder) => encoder.forward(activation),
         }
     }
 }

@@ -106,7 +106,7 @@ fn dropped_components_cost_exactly_their_variance() {
 }
 
 #[test]
-fn a_refined_decoder_starts_where_the_transform_is_and_learns_from_there() {
+fn refined_sides_start_where_the_transform_is_and_learn_from_there() {
     let plain = Device::flex();
     let cache = cache(PICTURES, &plain);
     let klt = Klt::fit(&cache, 2, PICTURES).unwrap();
@@ -120,23 +120,30 @@ fn a_refined_decoder_starts_where_the_transform_is_and_learns_from_there() {
         },
         ..plain_unit.clone()
     };
+    let both = UnitConfig {
+        encoder: EncoderKind::Refined { hidden: 12 },
+        ..refined.clone()
+    };
     let fitted = |unit: &UnitConfig| {
         let weights = klt.weights(unit, 3, &plain).unwrap();
         Rung::fitted("k", "pca", unit, &weights, pictures(&cache, &plain)).unwrap()
     };
-    let errors = [&plain_unit, &refined].map(|unit| squared_error(&fitted(unit), &cache, 1.0));
-    assert!(
-        (errors[0] - errors[1]).abs() < 1e-3 * errors[0],
-        "{errors:?}"
-    );
+    let untrained = squared_error(&fitted(&plain_unit), &cache, 1.0);
     let device = plain.clone().autodiff();
     let settings = config(60, Objective::Lambda(0.01));
-    let warm = klt.warm_start(&refined, &settings, &cache, &plain).unwrap();
-    let mut training = Training::start(&refined, &settings, Some(&warm), &cache, &device).unwrap();
-    let first = run(&mut training, &cache, 1, &device);
-    let last = run(&mut training, &cache, 59, &device);
-    assert!(first < 0.2, "components restore most at once: {first}");
-    assert!(last < first, "from {first} to {last}");
+    for unit in [&refined, &both] {
+        let error = squared_error(&fitted(unit), &cache, 1.0);
+        assert!(
+            (error - untrained).abs() < 1e-3 * untrained,
+            "{unit:?}: {error} for {untrained}"
+        );
+        let warm = klt.warm_start(unit, &settings, &cache, &plain).unwrap();
+        let mut training = Training::start(unit, &settings, Some(&warm), &cache, &device).unwrap();
+        let first = run(&mut training, &cache, 1, &device);
+        let last = run(&mut training, &cache, 59, &device);
+        assert!(first < 0.2, "components restore most at once: {first}");
+        assert!(last < first, "from {first} to {last}");
+    }
     let wrong = UnitConfig::patch(cache.shape(), 6, 4, 0.25);
     let error = klt.weights(&wrong, 0, &plain).unwrap_err();
     assert!(matches!(error, KltError::Layout { .. }), "{error}");
@@ -177,6 +184,36 @@ fn light_encoders_and_refined_decoders_learn_with_and_without_normalisation() {
         ..UnitConfig::conv(cache.shape(), 4, 2, 0.5)
     };
     assert!(odd.latent_shape().is_err());
+}
+
+#[test]
+fn a_start_takes_the_step_that_gives_the_bits_asked_for() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let klt = Klt::fit(&cache, 2, PICTURES).unwrap();
+    let unit = klt.unit(6, 0.25);
+    let settings = config(1, Objective::Lambda(0.01));
+    let warm = || klt.warm_start(&unit, &settings, &cache, &plain).unwrap();
+    let mut steps = Vec::new();
+    for asked in [400.0, 200.0, 100.0] {
+        let (config, start) = warm()
+            .at_bits(&unit, &settings, asked, &cache, &plain)
+            .unwrap();
+        let rung =
+            Rung::fitted("k", "pca", &config, &start.unit, pictures(&cache, &plain)).unwrap();
+        let codec = bank_of(vec![rung]).open(0, &plain).unwrap();
+        let tail = distortion(&plain).tail;
+        let found = evaluate(&codec, &tail, &cache, &plain).unwrap();
+        let bits = found.estimated_bits.iter().sum::<f64>() / PICTURES as f64;
+        assert!((bits / asked - 1.0).abs() < 0.1, "{bits} for {asked}");
+        assert_ne!(start.rate, warm().rate, "the rate model begins anew");
+        steps.push(config.step);
+    }
+    assert!(steps.is_sorted(), "{steps:?}");
+    let (furthest, _) = warm()
+        .at_bits(&unit, &settings, 1e-3, &cache, &plain)
+        .unwrap();
+    assert!(furthest.step <= 0.25 * 32.0, "{}", furthest.step);
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub(crate) enum UnitKind {
     /// A linear map of patches that starts as their principal components, and a heavy decoder
     /// (`unit`).
     Klt,
+    /// `klt` with two convolutions that add to the encoder's map (`unit`).
+    Refined,
 }
 
 /// What prices the latent in training.
@@ -89,7 +91,7 @@ impl UnitKind {
         match (self, loss) {
             (Self::Paper, Loss::Labels) => "paper-unit",
             (Self::Paper, Loss::Logits) => "unsupervised",
-            (Self::Conv | Self::Light | Self::Klt, _) => "unit",
+            (Self::Conv | Self::Light | Self::Klt | Self::Refined, _) => "unit",
         }
     }
 
@@ -98,6 +100,7 @@ impl UnitKind {
         match self {
             Self::Light => "light",
             Self::Klt => "klt",
+            Self::Refined => "refined",
             Self::Paper | Self::Conv => self.record_kind(loss),
         }
     }
@@ -112,13 +115,16 @@ impl UnitKind {
     ) -> UnitConfig {
         let latent = latent_channels.unwrap_or(match self {
             Self::Paper => shape.channels.div_ceil(2),
-            Self::Conv | Self::Light | Self::Klt => (3 * shape.channels).div_ceil(4),
+            Self::Conv | Self::Light | Self::Klt | Self::Refined => {
+                (3 * shape.channels).div_ceil(4)
+            }
         });
         let step = |default: f32| step.unwrap_or(default);
         match self {
             Self::Paper => UnitConfig::paper(shape, latent, stride, step(0.25)),
             Self::Conv => UnitConfig::conv(shape, latent, stride, step(0.5)),
             Self::Light => UnitConfig::light(shape, latent, stride, step(0.5), HEAVY_BLOCKS),
+            Self::Refined => UnitConfig::refined(shape, latent, stride, step(0.5), HEAVY_BLOCKS),
             Self::Klt => UnitConfig {
                 encoder: EncoderKind::Patch,
                 ..UnitConfig::light(shape, latent, stride, step(0.5), HEAVY_BLOCKS)
@@ -126,10 +132,15 @@ impl UnitKind {
         }
     }
 
+    /// Whether its first rung starts from principal components.
+    pub(crate) fn starts_as_klt(self) -> bool {
+        matches!(self, Self::Klt | Self::Refined)
+    }
+
     fn default_loss(self) -> Loss {
         match self {
             Self::Paper => Loss::Labels,
-            Self::Conv | Self::Light | Self::Klt => Loss::Logits,
+            Self::Conv | Self::Light | Self::Klt | Self::Refined => Loss::Logits,
         }
     }
 }
@@ -409,7 +420,7 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
                 name: format!("{}-{}", kind.word(loss), index + 1),
                 unit: unit.clone(),
                 first,
-                from_klt: first && *kind == UnitKind::Klt,
+                from_klt: first && kind.starts_as_klt(),
                 train: TrainConfig {
                     steps: if first { args.steps } else { args.next_steps },
                     warmup_steps: if first { args.warmup_steps } else { 0 },

@@ -1,12 +1,10 @@
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::UnitConfig;
-use super::conv::{ResidualBlock, conv3x3, convolve, pixel_shuffle};
-use super::patch::{linear, patch_map};
+use super::conv::convolve;
 use crate::ops::{batch_norm, batch_norm_relu, conv2d};
 use crate::state::usize_to_f32;
 
@@ -57,82 +55,6 @@ impl LightEncoder {
     }
 }
 
-/// A linear map of each latent pixel to its patch, plus what residual blocks add to it.
-///
-/// The added part starts at zero, so that a decoder whose map is a KLT begins where the KLT is.
-#[derive(Module, Debug)]
-pub struct RefinedDecoder {
-    pub(crate) map: Conv2d,
-    conv1: Conv2d,
-    bn1: BatchNorm,
-    gdn: Option<Gdn>,
-    blocks: Vec<ResidualBlock>,
-    up: Conv2d,
-    /// Strength of the added part, `[patch]`.
-    gain: Param<Tensor<1>>,
-    #[module(skip)]
-    stride: usize,
-    #[module(skip)]
-    rectified: bool,
-}
-
-/// Sizes of a [`RefinedDecoder`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Refinement {
-    pub(super) hidden: usize,
-    pub(super) blocks: usize,
-    pub(super) gdn: bool,
-    pub(super) rectified: bool,
-}
-
-impl RefinedDecoder {
-    pub(super) fn init(config: &UnitConfig, sizes: Refinement, device: &Device) -> Self {
-        let Refinement {
-            hidden,
-            blocks,
-            gdn,
-            rectified,
-        } = sizes;
-        let patch = config.activation.channels * config.stride * config.stride;
-        Self {
-            map: patch_map(config, device),
-            conv1: conv3x3([config.latent_channels, hidden], 1, device),
-            bn1: BatchNormConfig::new(hidden).init(device),
-            gdn: gdn.then(|| Gdn::init(hidden, true, device)),
-            blocks: (0..blocks)
-                .map(|_| ResidualBlock::init(hidden, device))
-                .collect(),
-            up: Conv2dConfig::new([hidden, patch], [1, 1])
-                .with_bias(false)
-                .init(device),
-            gain: Param::from_data(TensorData::new(vec![0.0_f32; patch], [patch]), device),
-            stride: config.stride,
-            rectified,
-        }
-    }
-
-    pub(super) fn forward(&self, latent: Tensor<4>) -> Tensor<4> {
-        let straight = linear(&self.map, latent.clone());
-        let x = convolve(&self.conv1, latent, 1);
-        let mut x = match &self.gdn {
-            Some(gdn) => gdn.forward(batch_norm(&self.bn1, x)),
-            None => batch_norm_relu(&self.bn1, x, None),
-        };
-        for block in &self.blocks {
-            x = block.forward(x);
-        }
-        let [patch] = self.gain.val().dims();
-        let added = convolve(&self.up, x, 0) * self.gain.val().reshape([1, patch, 1, 1]);
-        let patches = straight + added;
-        let patches = if self.rectified {
-            relu(patches)
-        } else {
-            patches
-        };
-        pixel_shuffle(patches, self.stride)
-    }
-}
-
 /// Generalised divisive normalisation (Ballé 2016): `x / sqrt(beta + gamma x^2)`, or its
 /// approximate inverse `x * sqrt(beta + gamma x^2)`, over the channels of each pixel.
 #[derive(Module, Debug)]
@@ -147,7 +69,7 @@ pub struct Gdn {
 }
 
 impl Gdn {
-    fn init(channels: usize, inverse: bool, device: &Device) -> Self {
+    pub(super) fn init(channels: usize, inverse: bool, device: &Device) -> Self {
         let mut gamma = vec![(0.01 / usize_to_f32(channels)).sqrt(); channels * channels];
         for channel in 0..channels {
             gamma[channel * (channels + 1)] = 0.1_f32.sqrt();
@@ -163,7 +85,7 @@ impl Gdn {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, channels, _, _] = x.dims();
         // Squares keep both non-negative without a projection after each step.
         let gamma = self.gamma_root.val().powi_scalar(2);

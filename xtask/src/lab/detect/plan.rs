@@ -161,7 +161,7 @@ pub(crate) fn plans(args: &TrainArgs, shape: ActivationShape, coverage: f64) -> 
                 name,
                 unit: unit.clone(),
                 first,
-                from_klt: first && *kind == UnitKind::Klt,
+                from_klt: first && kind.starts_as_klt(),
             });
         }
     }

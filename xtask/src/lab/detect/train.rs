@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use split_backbone::{DetectorDistortion, ViewConfig, Views, canvas_input, photo_files};
-use split_bottleneck::{ActivationCache, Bank, Klt, Rung, Tail, WarmStart};
+use split_bottleneck::{ActivationCache, Bank, Klt, Objective, Rung, Tail, WarmStart};
 
 use super::plan::{Plan, Stage, TrainArgs, frame_bytes, plans};
 use super::{Setup, mean_coverage, report};
@@ -190,13 +190,25 @@ fn train_rung(
         let klt = Klt::fit(cache, plan.unit.stride, KLT_PICTURES)?;
         warm = Some(klt.warm_start(&plan.unit, &stage.train, cache, &setup.device)?);
     }
+    let mut unit = plan.unit.clone();
+    if let (Some(stage), Some(start)) = (plan.stages.first(), warm.take()) {
+        let train = &stage.train;
+        let (config, start) = match train.objective {
+            Objective::TargetBits { bits, .. } => {
+                start.at_bits(&unit, train, bits, cache, &setup.device)?
+            }
+            Objective::Lambda(_) => (unit, start),
+        };
+        unit = config;
+        warm = Some(start);
+    }
     let mut last = None;
     let mut steps = 0;
     for stage in &plan.stages {
         let file = out.join(format!("{}.checkpoint", stage.name));
         let task = Task {
             name: &stage.name,
-            unit: &plan.unit,
+            unit: &unit,
             train: &stage.train,
             file: &file,
             frame_bytes: &|bits| frame_bytes(bits, trained_on.coverage),
@@ -216,7 +228,7 @@ fn train_rung(
     let mut rung = Rung::from_training(
         &plan.name,
         plan.kind,
-        &plan.unit,
+        &unit,
         &training,
         cache,
         TABLE_VIEWS,
