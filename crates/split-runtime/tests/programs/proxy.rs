@@ -4,9 +4,8 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use split_runtime::Ranking;
 use split_runtime::grpc::infer_of_frames;
@@ -18,6 +17,13 @@ use super::bank::{PICTURES, Rig, SPLIT};
 use super::processes::{Edge, Piped as _, Watched, device, eventually};
 
 const REPLICAS: usize = 3;
+
+/// Devices with a stream, and clients with calls, that load the replicas while they are restarted.
+const STREAMS: usize = 3;
+const CALLERS: usize = 2;
+
+/// How long they ask without a pause to find what the replicas can answer.
+const MEASURED: Duration = Duration::from_secs(2);
 
 /// Where Debian has it; it isn't on everybody's path.
 const HAPROXY: [&str; 3] = ["haproxy", "/usr/sbin/haproxy", "/usr/local/sbin/haproxy"];
@@ -206,16 +212,19 @@ fn replicas_behind_a_proxy_are_restarted_one_by_one_and_no_request_fails() {
     let mut replicas = [(); REPLICAS].map(|()| Replica::start(&rig));
     let proxy = Proxy::start(program, &replicas);
     let (expected, frames) = (rig.predictions(0), rig.frames(0));
-    let (ended, asked) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
-    // Pictures over and over until the end, one every 25 ms, and what went wrong.
+    let (ended, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // Microseconds from one request of a worker to its next; none: as soon as it is answered.
+    let every = AtomicU64::new(0);
+    // Pictures over and over until the end, and what went wrong.
     let load = |ask: &mut dyn FnMut(usize) -> Result<(), String>| -> Vec<String> {
         let mut failures = Vec::new();
         let mut picture = 0;
         while !ended.load(Ordering::Relaxed) {
+            let due = Instant::now() + Duration::from_micros(every.load(Ordering::Relaxed));
             failures.extend(ask(picture % PICTURES).err());
             asked.fetch_add(1, Ordering::Relaxed);
             picture += 1;
-            std::thread::sleep(Duration::from_millis(25));
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
         failures
     };
@@ -237,10 +246,10 @@ fn replicas_behind_a_proxy_are_restarted_one_by_one_and_no_request_fails() {
     };
     let (failures, rolled) = std::thread::scope(|scope| {
         let mut workers = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..STREAMS {
             workers.push(scope.spawn(by_stream));
         }
-        for _ in 0..2 {
+        for _ in 0..CALLERS {
             workers.push(scope.spawn(by_call));
         }
         let all_serve = |replicas: &[Replica]| {
@@ -250,21 +259,34 @@ fn replicas_behind_a_proxy_are_restarted_one_by_one_and_no_request_fails() {
         };
         let rolled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             all_serve(&replicas);
+            // What all replicas answer when nobody pauses, and then half of it.
+            let (before, begun) = (asked.load(Ordering::Relaxed), Instant::now());
+            std::thread::sleep(MEASURED);
+            let answered = asked.load(Ordering::Relaxed) - before;
+            let capacity = answered as f64 / begun.elapsed().as_secs_f64();
+            let interval = 1e6 * (STREAMS + CALLERS) as f64 / (capacity / 2.0);
+            every.store(interval as u64, Ordering::Relaxed);
+            let (before, begun) = (asked.load(Ordering::Relaxed), Instant::now());
             for index in 0..REPLICAS {
                 replicas[index].restart(&rig);
                 // The proxy has found it again.
                 all_serve(&replicas[index..=index]);
             }
+            let answered = asked.load(Ordering::Relaxed) - before;
+            let rate = answered as f64 / begun.elapsed().as_secs_f64();
+            eprintln!("{answered} requests in three restarts, {rate:.0} of {capacity:.0} a second");
+            (answered, rate / capacity)
         }));
         ended.store(true, Ordering::Relaxed);
         let failures = workers.into_iter().map(|worker| worker.join().unwrap());
         let failures: Vec<String> = failures.flatten().collect();
-        (failures, rolled.is_ok())
+        (failures, rolled.ok())
     });
     let (asked, count) = (asked.into_inner(), failures.len());
     let first = &failures[..count.min(3)];
     assert_eq!(count, 0, "failures of {asked}, the first: {first:?}");
-    assert!(rolled, "a replica didn't come back");
-    assert!(asked > 100, "only {asked} requests in three restarts");
-    eprintln!("{asked} requests in three restarts");
+    let (answered, share) = rolled.expect("every replica came back");
+    assert!(answered > 100, "only {answered} requests in three restarts");
+    // While a replica is away the others have its share to carry, on the same two cores.
+    assert!((0.2..0.6).contains(&share), "{share} of the capacity");
 }
