@@ -8,6 +8,8 @@
 //! Results do not depend on the number of threads.
 
 #[cfg(feature = "flex")]
+mod curves;
+#[cfg(feature = "flex")]
 mod dense;
 #[cfg(feature = "flex")]
 mod depthwise;
@@ -18,6 +20,8 @@ mod flex_mixture;
 #[cfg(feature = "flex")]
 mod flex_norm;
 #[cfg(feature = "flex")]
+mod flex_silu;
+#[cfg(feature = "flex")]
 mod geometry;
 #[cfg(feature = "flex")]
 mod mixture;
@@ -27,6 +31,8 @@ mod norm;
 mod panels;
 #[cfg(feature = "flex")]
 mod planes;
+#[cfg(feature = "flex")]
+mod silu_kernel;
 #[cfg(feature = "flex")]
 mod threads;
 #[cfg(feature = "flex")]
@@ -39,7 +45,7 @@ use burn::tensor::module::{conv_transpose2d as burn_conv_transpose2d, conv2d as 
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{
     Tensor,
-    activation::{relu, sigmoid},
+    activation::{relu, sigmoid, silu as burn_silu},
 };
 
 /// Two-dimensional convolution, as [`burn::tensor::module::conv2d`] with one stride and one
@@ -440,6 +446,20 @@ fn normalize_fast(
         running.update(new.detach());
     }
     trained.output
+}
+
+/// `x * sigmoid(x)` in one pass, in the buffer of `x` where nothing else holds it.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - output: the same
+pub fn silu(x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if flex::handles(&x) {
+        return flex_silu::silu(x);
+    }
+    burn_silu(x)
 }
 
 /// A mixture of logistics for each channel; every tensor is `[components, channels]`.

@@ -2,14 +2,17 @@ use burn::module::{Module, Param};
 use burn::nn::BatchNormConfig;
 use burn::tensor::module::{conv_transpose2d as burn_conv_transpose2d, conv2d as burn_conv2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
-use burn::tensor::{Device, Tensor, TensorData, activation::relu};
+use burn::tensor::{
+    Device, Tensor, TensorData,
+    activation::{relu, silu as burn_silu},
+};
 use proptest::prelude::*;
 use rand_core::Rng;
 use rand_pcg::Pcg64Mcg;
 
 use super::{
     ConvSpec, ConvTransposeSpec, LogisticMixture, batch_norm, batch_norm_relu, conv_transpose2d,
-    conv2d, conv2d_add, conv2d_relu, mixture_nats,
+    conv2d, conv2d_add, conv2d_relu, mixture_nats, silu,
 };
 
 /// One convolution to compare: sizes, then `ConvSpec`.
@@ -530,4 +533,33 @@ fn results_do_not_depend_on_the_thread_count() {
             );
         }
     }
+}
+
+#[test]
+fn silu_and_its_gradient_are_those_of_burn_for_whole_and_strided_tensors() {
+    let device = Device::flex();
+    // More than a chunk and a rest; far values saturate.
+    let wide = draw([2, 3, 41, 43], 5, &device).mul_scalar(30.0);
+    for x in [draw([2, 3, 41, 43], 5, &device), wide] {
+        let strided = x.clone().swap_dims(2, 3);
+        for x in [x, strided] {
+            assert_close("output", silu(x.clone()), burn_silu(x.clone()));
+            // In the buffer of a tensor that nobody else holds, and not in one that somebody does.
+            let copy = x.clone().mul_scalar(1.0);
+            assert_close("in place", silu(copy), burn_silu(x.clone()));
+            let gradient = |activation: fn(Tensor<4>) -> Tensor<4>| {
+                let x = Tensor::from_inner(x.clone()).require_grad();
+                let weight = Tensor::from_inner(draw(x.dims(), 6, &device));
+                let gradients = (activation(x.clone()) * weight).sum().backward();
+                x.grad(&gradients).unwrap()
+            };
+            assert_close("gradient", gradient(silu), gradient(burn_silu));
+        }
+    }
+    let odd = Tensor::<4>::from_data([[[[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]]]], &device);
+    let values = floats(silu(odd));
+    assert!(
+        values[0].is_nan() && values[1] == f32::INFINITY,
+        "{values:?}"
+    );
 }

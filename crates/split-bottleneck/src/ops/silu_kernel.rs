@@ -1,0 +1,52 @@
+//! `x * sigmoid(x)` and its derivative.
+
+use pulp::Arch;
+
+use super::curves::sigmoid;
+use super::threads;
+
+/// Work on one value, in the multiply-adds that `threads` counts in.
+const VALUE_MACS: usize = 32;
+
+/// Values that a thread takes at once.
+const CHUNK: usize = 4096;
+
+/// Every value becomes `x * sigmoid(x)`.
+pub(crate) fn in_place(values: &mut [f32]) {
+    let arch = Arch::new();
+    let work = |values: &mut [f32]| {
+        arch.dispatch(|| {
+            for value in values {
+                *value *= sigmoid(*value);
+            }
+        });
+    };
+    let whole = values.len() / CHUNK * CHUNK;
+    let (chunks, rest) = values.split_at_mut(whole);
+    threads::for_each_chunk(chunks, CHUNK, CHUNK * VALUE_MACS, |(), _, chunk| {
+        work(chunk)
+    });
+    work(rest);
+}
+
+/// The gradient by `x` from that of the output: `grad * s * (1 + x * (1 - s))` with `s = sigmoid(x)`.
+pub(crate) fn backward(x: &[f32], grad: &[f32]) -> Vec<f32> {
+    let arch = Arch::new();
+    let mut gradient = vec![0.0; x.len()];
+    let work = |x: &[f32], grad: &[f32], gradient: &mut [f32]| {
+        arch.dispatch(|| {
+            for ((gradient, x), grad) in gradient.iter_mut().zip(x).zip(grad) {
+                let s = sigmoid(*x);
+                *gradient = *grad * s * (1.0 + *x * (1.0 - s));
+            }
+        });
+    };
+    let whole = x.len() / CHUNK * CHUNK;
+    let (chunks, rest) = gradient.split_at_mut(whole);
+    threads::for_each_chunk(chunks, CHUNK, CHUNK * VALUE_MACS, |(), index, chunk| {
+        let range = index * CHUNK..(index + 1) * CHUNK;
+        work(&x[range.clone()], &grad[range], chunk);
+    });
+    work(&x[whole..], &grad[whole..], rest);
+    gradient
+}
