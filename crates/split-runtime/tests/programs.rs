@@ -13,6 +13,7 @@ mod programs {
     mod certificates;
     mod processes;
     mod proxy;
+    mod video;
 
     use std::fs;
     use std::path::Path;

@@ -76,7 +76,17 @@ impl Pictures {
     ///
     /// As [`read_picture`].
     pub fn of_file(path: &Path, framing: Framing) -> Result<Self, PictureError> {
-        let pixels = framing.apply(&read_picture(path)?).into_raw();
+        Self::of_image(&read_picture(path)?, framing)
+    }
+
+    /// One decoded picture as a set of its own, without a class.
+    ///
+    /// # Errors
+    ///
+    /// [`PictureError::Empty`] and [`PictureError::Narrow`].
+    pub fn of_image(picture: &RgbImage, framing: Framing) -> Result<Self, PictureError> {
+        check_shape(picture)?;
+        let pixels = framing.apply(picture).into_raw();
         let size = (framing.side(), framing.side());
         // A framed picture has its square's pixels, so nothing else can be wrong.
         Self::new(size, pixels, vec![0], vec![String::new()]).map_err(|_| PictureError::Empty)
@@ -97,6 +107,11 @@ pub fn decode_picture(bytes: &[u8]) -> Result<RgbImage, PictureError> {
     } else {
         decode_any(bytes)?
     };
+    check_shape(&picture)?;
+    Ok(picture)
+}
+
+fn check_shape(picture: &RgbImage) -> Result<(), PictureError> {
     let (short, long) = (
         picture.width().min(picture.height()),
         picture.width().max(picture.height()),
@@ -107,7 +122,7 @@ pub fn decode_picture(bytes: &[u8]) -> Result<RgbImage, PictureError> {
     if long / short > MAX_ASPECT {
         return Err(PictureError::Narrow { long, short });
     }
-    Ok(picture)
+    Ok(())
 }
 
 /// Whether a JPEG ends before its picture does: decoders fill what is missing with grey. Coded

@@ -33,10 +33,12 @@ const MAX_DEADLINE_MS: u64 = 60_000;
         Examples:\n  \
         split-device --model models/pets --edge edge.local:50051 photos/\n  \
         split-device --model models/pets --edge edge.local:50051 --policy own --deadline-ms 100 --json cat.png\n  \
+        split-device --model models/pets --edge edge.local:50051 --video-fps 5 clip.mp4 /dev/video0\n  \
         camera-that-prints-paths | split-device --model models/pets --edge edge.local:50051 -"
 )]
 pub(crate) struct Cli {
-    /// Pictures (JPEG, PNG, WebP), folders of them, or `-` for paths on standard input, one a line.
+    /// Pictures (JPEG, PNG, WebP), folders of them, videos (MP4, MKV, ...) and cameras (/dev/video0), which
+    /// need ffmpeg, or `-` for paths on standard input, one a line.
     #[arg(value_name = "PICTURE", required_unless_present_any = ["print_config", "completions"])]
     pub(crate) pictures: Vec<PathBuf>,
     /// TOML file with settings; its keys are the names of the flags.
@@ -108,6 +110,10 @@ pub(crate) struct DeviceSettings {
     /// Name that the edge's certificate must hold, where it isn't the host's.
     #[arg(long, env = "SPLIT_DEVICE_TLS_NAME", value_name = "NAME")]
     pub(crate) tls_name: Option<String>,
+    /// Most pictures of a video or camera, by the second of its time; where left out all of a file, and of
+    /// a camera the newest whenever one was answered.
+    #[arg(long, env = "SPLIT_DEVICE_VIDEO_FPS", value_name = "N")]
+    pub(crate) video_fps: Option<f64>,
     /// One JSON object a picture instead of a line for people.
     #[arg(
         long,
@@ -166,6 +172,16 @@ impl DeviceSettings {
             "connect-ms = {ms}, allowed are 0 to {MAX_DEADLINE_MS}"
         );
         Ok(Duration::from_millis(ms))
+    }
+
+    pub(crate) fn video_fps(&self) -> Result<Option<f64>> {
+        if let Some(fps) = self.video_fps {
+            ensure!(
+                fps.is_finite() && fps > 0.0,
+                "video-fps = {fps}, expected is a positive number"
+            );
+        }
+        Ok(self.video_fps)
     }
 
     /// Time kept for a local answer, where it isn't measured.

@@ -8,6 +8,7 @@ mod choose;
 mod config;
 mod pictures;
 mod session;
+mod video;
 
 use std::process::ExitCode;
 

@@ -3,10 +3,14 @@
 use std::collections::VecDeque;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
+use image::RgbImage;
 use split_backbone::photo_files;
 use tokio::sync::mpsc;
+
+use crate::video::{self, Video};
 
 /// The argument that stands for paths on standard input.
 const STDIN: &str = "-";
@@ -19,33 +23,65 @@ pub(crate) struct Paths {
     waiting: VecDeque<PathBuf>,
     /// From the first time that standard input is asked for.
     lines: Option<mpsc::Receiver<Line>>,
+    /// The one that is being shown.
+    video: Option<Video>,
+    fps: Option<f64>,
 }
 
 /// What comes next.
 pub(crate) enum Next {
     Picture(PathBuf),
+    /// One of a video, under a name made of the video's and its number.
+    Frame(PathBuf, Arc<RgbImage>),
     /// Something that was named and holds no picture, and why.
     Nothing(PathBuf, String),
 }
 
 impl Paths {
-    /// Checks that everything named is there, so that a typing error costs no waiting.
+    /// Checks that everything named is there, so that a typing error costs no waiting. Videos are
+    /// shown with at most `fps` pictures a second of their time where given.
     ///
     /// # Errors
     /// Naming what isn't there.
-    pub(crate) fn new(named: &[PathBuf]) -> Result<Self> {
+    pub(crate) fn new(named: &[PathBuf], fps: Option<f64>) -> Result<Self> {
         for path in named.iter().filter(|path| !is_stdin(path)) {
             ensure!(path.exists(), "{} does not exist", path.display());
+        }
+        if let Some(path) = named.iter().find(|path| video::is_video(path)) {
+            video::check_program(path)?;
         }
         Ok(Self {
             waiting: named.iter().cloned().collect(),
             lines: None,
+            video: None,
+            fps,
         })
     }
 
     /// The next picture; waits for a line where they come from standard input. What holds none costs
     /// none of those behind it.
     pub(crate) async fn next(&mut self) -> Option<Next> {
+        loop {
+            if let Some(video) = &mut self.video {
+                match video.next().await {
+                    Some((name, Ok(picture))) => return Some(Next::Frame(name, picture)),
+                    Some((name, Err(why))) => return Some(Next::Nothing(name, why)),
+                    None => self.video = None,
+                }
+            }
+            match self.next_path().await? {
+                Next::Picture(path) if video::is_video(&path) => {
+                    match Video::open(&path, self.fps) {
+                        Ok(video) => self.video = Some(video),
+                        Err(error) => return Some(Next::Nothing(path, format!("{error:#}"))),
+                    }
+                }
+                next => return Some(next),
+            }
+        }
+    }
+
+    async fn next_path(&mut self) -> Option<Next> {
         while let Some(path) = self.waiting.pop_front() {
             if is_stdin(&path) {
                 let Some(line) = self.lines.get_or_insert_with(stdin_lines).recv().await else {

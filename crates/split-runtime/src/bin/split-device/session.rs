@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::{Device as Compute, Tensor};
-use split_backbone::{Pictures, ResNetHead, ResNetTail, Tail as _};
+use split_backbone::{PictureError, Pictures, ResNetHead, ResNetTail, Tail as _};
 use split_runtime::grpc::{Device, DeviceOptions, Fallback, OwnedRequest, Reply};
 use split_runtime::stage::{DeviceStage, contract_of, rank};
 use split_runtime::{AnswerSeen, DeviceConfig, DispatcherConfig, Ranking, Time};
@@ -30,7 +30,7 @@ const WARM_UPS: usize = 4;
 
 /// Answers every picture and prints a line for each.
 pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCode> {
-    let mut paths = Paths::new(named)?;
+    let mut paths = Paths::new(named, settings.video_fps()?)?;
     let json = settings.json.unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -44,7 +44,15 @@ pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCo
     let (mut answered, mut unanswered) = (0_usize, 0_usize);
     let ended = loop {
         let outcome = match session.next(&mut paths, &mut signals) {
-            Step::Next(Next::Picture(path)) => session.answer(&path),
+            Step::Next(Next::Picture(path)) => {
+                let framing = session.model.framing;
+                let read = || Pictures::of_file(&path, framing);
+                session.answer(&path, read)
+            }
+            Step::Next(Next::Frame(name, picture)) => {
+                let framing = session.model.framing;
+                session.answer(&name, || Pictures::of_image(&picture, framing))
+            }
             Step::Next(Next::Nothing(path, why)) => Outcome {
                 how: How::Unanswered(why),
                 ..Outcome::new(path)
@@ -187,11 +195,14 @@ impl Session {
         })
     }
 
-    /// One picture from its file to its outcome.
-    fn answer(&mut self, path: &Path) -> Outcome {
+    /// One picture from its file or video to its outcome.
+    fn answer(
+        &mut self,
+        path: &Path,
+        read: impl FnOnce() -> Result<Pictures, PictureError>,
+    ) -> Outcome {
         let start = out::now();
-        let read = Pictures::of_file(path, self.model.framing)
-            .with_context(|| format!("the picture {}", path.display()));
+        let read = read().with_context(|| format!("the picture {}", path.display()));
         let mut outcome = Outcome::new(path.to_owned());
         outcome.parts.read_us = Some(out::us_since(start));
         let start = out::now();
