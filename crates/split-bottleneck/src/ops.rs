@@ -28,6 +28,8 @@ mod panels;
 #[cfg(feature = "flex")]
 mod planes;
 #[cfg(feature = "flex")]
+mod silu;
+#[cfg(feature = "flex")]
 mod threads;
 #[cfg(feature = "flex")]
 mod tile;
@@ -39,7 +41,7 @@ use burn::tensor::module::{conv_transpose2d as burn_conv_transpose2d, conv2d as 
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{
     Tensor,
-    activation::{relu, sigmoid},
+    activation::{relu, sigmoid, silu as burn_silu},
 };
 
 /// Two-dimensional convolution, as [`burn::tensor::module::conv2d`] with one stride and one
@@ -440,6 +442,21 @@ fn normalize_fast(
         running.update(new.detach());
     }
     trained.output
+}
+
+/// `x * sigmoid(x)`; without gradients in one pass, which takes no memory where `x` is held by nobody
+/// else.
+///
+/// # Shapes
+///
+/// - `x` and output: any, the same
+#[must_use]
+pub fn silu(x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if flex::handles(&x) && !x.device().is_autodiff() {
+        return flex::silu(x);
+    }
+    burn_silu(x)
 }
 
 /// A mixture of logistics for each channel; every tensor is `[components, channels]`.

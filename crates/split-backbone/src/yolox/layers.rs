@@ -1,10 +1,10 @@
 //! The pieces that a YOLOX detector is built of.
 
 use burn::module::Module;
-use burn::tensor::activation::silu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
+use split_bottleneck::ops::silu;
 
 use super::YoloxConfig;
 use crate::conv::{ConvNorm, ConvShape, Weights};

@@ -11,6 +11,7 @@ use burn::tensor::{DType, Device, GradientCheckpointingStrategy, Tensor, TensorD
 use super::dense::{self, Extras};
 use super::depthwise;
 use super::geometry::ConvGeometry;
+use super::silu::silu as replace_by_silu;
 use super::weight_gradient::{bias_gradient, weight_gradient};
 
 pub(super) type Tracked = FloatTensor<Autodiff<Flex>>;
@@ -152,6 +153,22 @@ pub(super) fn tensor<const D: usize>(floats: Vec<f32>, shape: [usize; D]) -> Fle
     FlexTensor::from_data(TensorData::new(floats, shape))
 }
 
+/// `x * sigmoid(x)` of a plain tensor.
+pub(super) fn silu(x: Tensor<4>) -> Tensor<4> {
+    let mut x = owned(plain(x));
+    replace_by_silu(x.storage_mut::<f32>());
+    Tensor::from_primitive::<Flex>(x)
+}
+
+/// The tensor with its values from the start of its storage on.
+fn owned(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() && tensor.layout().start_offset() == 0 {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
 /// The kernel for a direction: dense or depthwise.
 fn kernel(
     geometry: &ConvGeometry,
@@ -264,9 +281,7 @@ impl<const N: usize> Backward<Flex, N> for FusedConvolution {
 
 /// The gradient where the output of a ReLU is positive, zero elsewhere.
 pub(super) fn masked(mut grad: FlexTensor, output: &FlexTensor) -> FlexTensor {
-    if !grad.is_contiguous() || grad.layout().start_offset() != 0 {
-        grad = grad.to_contiguous();
-    }
+    grad = owned(grad);
     with_floats(output, |output| {
         // Copies only where someone else holds the gradient too.
         for (grad, output) in grad.storage_mut::<f32>().iter_mut().zip(output) {

@@ -1,15 +1,16 @@
 use burn::module::{Module, Param};
 use burn::nn::BatchNormConfig;
+use burn::tensor::activation::relu;
 use burn::tensor::module::{conv_transpose2d as burn_conv_transpose2d, conv2d as burn_conv2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
-use burn::tensor::{Device, Tensor, TensorData, activation::relu};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 use proptest::prelude::*;
 use rand_core::Rng;
 use rand_pcg::Pcg64Mcg;
 
 use super::{
     ConvSpec, ConvTransposeSpec, LogisticMixture, batch_norm, batch_norm_relu, conv_transpose2d,
-    conv2d, conv2d_add, conv2d_relu, mixture_nats,
+    conv2d, conv2d_add, conv2d_relu, mixture_nats, silu,
 };
 
 /// One convolution to compare: sizes, then `ConvSpec`.
@@ -495,6 +496,34 @@ fn mixture_nats_on_flex_equal_the_composed_ones() {
         for (ours, composed) in ours.2.into_iter().zip(composed.2) {
             assert_close("derivative by a parameter", ours, composed);
         }
+    }
+}
+
+#[test]
+fn silu_equals_burn_and_leaves_tensors_that_others_hold() {
+    let device = Device::flex();
+    let x = draw([2, 3, 50, 70], 7, &device);
+    let before = floats(x.clone());
+    let expected = activation::silu(x.clone());
+    assert_close("output", silu(x.clone()), expected.clone());
+    assert_eq!(floats(x.clone()), before);
+    let part = |x: Tensor<4>| x.narrow(1, 1, 2).swap_dims(2, 3);
+    assert_close("part", silu(part(x.clone())), part(expected));
+
+    let gradient = |silu: fn(Tensor<4>) -> Tensor<4>| {
+        let x = Tensor::from_inner(x.clone()).require_grad();
+        x.grad(&silu(x.clone()).sum().backward()).unwrap()
+    };
+    assert_close("gradient", gradient(silu), gradient(activation::silu));
+}
+
+#[test]
+fn wide_weights_of_one_picture_are_packed_in_pieces() {
+    // More floats than are packed at a time, in one group and in two.
+    for groups in [1, 2] {
+        let sizes = [1, 128, 264];
+        check(&case(sizes, [5, 6], [3, 3], [1, 1, groups]));
+        check(&case(sizes, [5, 6], [3, 3], [2, 1, groups]));
     }
 }
 
