@@ -2,15 +2,15 @@
 
 Started by that command, not by hand. The folder named on the command line holds
 
-    spec.json    strides and dilations of the stages, names and shapes of the tensors, threads
+    spec.json    what the weights do not tell of the network, names and shapes of the tensors, threads
     weights.f32  the tensors, one behind the other, little-endian
     input.f32    the pictures of one batch
-    symbols.i32  their symbols, picture by picture, channel by channel
+    symbols.i32  their symbols, picture by picture, channel by channel, where a coder is asked for
 
-First line of the answer: what was found, for which step, engines with the class scores of the first
-pictures, and what is missing. Then each line of the input names one of them by its place and is answered
+First line of the answer: what was found, for which step, engines with the scores of the first pictures,
+and what is missing. Then each line of the input names one of them by its place and is answered
 with the milliseconds it took for the batch, right after a run that is not timed. Batch norms are folded
-already; what kind of block and shortcut the network has shows in its weights.
+already; what kind of block, shortcut and convolution the network has shows in its weights.
 """
 
 import importlib.machinery
@@ -52,7 +52,7 @@ def read_tensors():
 
 
 class Network:
-    """The network over any engine: `conv`, `relu`, `add`, `max_pool`, `zero_pad` and `classify`."""
+    """Convolutions of a network over any engine."""
 
     def __init__(self, tensors, engine):
         self.engine, self.tensors = engine, tensors
@@ -62,6 +62,9 @@ class Network:
             if part == "weight" and name != "fc":
                 self.convs[name] = engine.prepare(name, tensors[path], tensors[name + ".bias"])
 
+    def __contains__(self, name):
+        return name + ".weight" in self.tensors
+
     def conv(self, name, x, inputs, stride=1, dilation=1):
         weight = self.tensors[name + ".weight"]
         groups = inputs // weight.shape[1]
@@ -69,29 +72,107 @@ class Network:
         y = self.engine.conv(self.convs[name], x, stride, padding, dilation, groups)
         return y, weight.shape[0]
 
+
+class Classifier(Network):
+    """ResNets."""
+
     def block(self, name, x, inputs, stride, dilation):
-        bottleneck = name + ".conv3.weight" in self.tensors
+        bottleneck = name + ".conv3" in self
         y, width = self.conv(name + ".conv1", x, inputs, *((1, 1) if bottleneck else (stride, dilation)))
         y = self.engine.relu(y)
         y, outputs = self.conv(name + ".conv2", y, width, *((stride, dilation) if bottleneck else (1, dilation)))
         if bottleneck:
             y, outputs = self.conv(name + ".conv3", self.engine.relu(y), outputs)
-        if name + ".downsample.weight" in self.tensors:
+        if name + ".downsample" in self:
             x, _ = self.conv(name + ".downsample", x, inputs, stride)
         elif stride != 1 or inputs != outputs:
             x = self.engine.zero_pad(x, stride, outputs - inputs)
         return self.engine.relu(self.engine.add(y, x)), outputs
 
     def forward(self, x):
-        x, channels = self.conv("stem.conv1", x, 3, spec["stem_stride"])
+        layout = spec["network"]
+        x, channels = self.conv("stem.conv1", x, 3, layout["stem_stride"])
         x = self.engine.relu(x)
-        if spec["max_pool"]:
-            x = self.engine.max_pool(x)
-        for number, stage in enumerate(spec["stages"]):
+        if layout["max_pool"]:
+            x = self.engine.max_pool(x, 3, 2, 1)
+        for number, stage in enumerate(layout["stages"]):
             for place in range(stage["blocks"]):
                 stride, dilation = (stage["stride"], stage["dilation_first"]) if place == 0 else (1, stage["dilation"])
                 x, channels = self.block(f"layers.{number}.{place}", x, channels, stride, dilation)
         return self.engine.classify(x, self.tensors["fc.weight"], self.tensors["fc.bias"])
+
+
+class Detector(Network):
+    """YOLOX: its backbone with space to depth in front, its pyramid, its decoupled heads."""
+
+    def layer(self, name, x, stride=1):
+        """A convolution with SiLU, or a depthwise and a pointwise one where the weights say so."""
+        for part in ("conv", "dconv.conv", "pconv.conv"):
+            path = f"{name}.{part}"
+            if path in self:
+                outputs, inputs = self.tensors[path + ".weight"].shape[:2]
+                inputs = outputs if part == "dconv.conv" else inputs
+                x, _ = self.conv(path, x, inputs, 1 if part == "pconv.conv" else stride)
+                x = self.engine.silu(x)
+        return x
+
+    def csp(self, name, x, shortcut=False):
+        around = self.layer(name + ".conv2", x)
+        x = self.layer(name + ".conv1", x)
+        place = 0
+        while f"{name}.m.{place}.conv1.conv" in self:
+            y = self.layer(f"{name}.m.{place}.conv2", self.layer(f"{name}.m.{place}.conv1", x))
+            x = self.engine.add(y, x) if shortcut else y
+            place += 1
+        return self.layer(name + ".conv3", self.engine.cat([x, around]))
+
+    def dark(self, name, x):
+        x = self.layer(name + ".down", x, 2)
+        last = name + ".spp.conv1.conv" in self
+        if last:
+            pools = [self.layer(name + ".spp.conv1", x)]
+            for _ in range(3):  # Pools of 5, 9 and 13 pixels, each out of the one before.
+                pools.append(self.engine.max_pool(pools[-1], 5, 1, 2))
+            x = self.layer(name + ".spp.conv2", self.engine.cat(pools))
+        return self.csp(name + ".csp", x, not last)
+
+    def neck(self, fine, middle, coarse):
+        engine = self.engine
+        lateral = self.layer("neck.lateral_conv0", coarse)
+        middle = self.csp("neck.c3_p4", engine.cat([engine.double(lateral), middle]))
+        reduced = self.layer("neck.reduce_conv1", middle)
+        fine = self.csp("neck.c3_p3", engine.cat([engine.double(reduced), fine]))
+        middle = self.csp("neck.c3_n3", engine.cat([self.layer("neck.bu_conv2", fine, 2), reduced]))
+        coarse = self.csp("neck.c3_n4", engine.cat([self.layer("neck.bu_conv1", middle, 2), lateral]))
+        return fine, middle, coarse
+
+    def predict(self, kind, scale, x):
+        path = f"head.{kind}_preds.{scale}"
+        return self.conv(path, x, self.tensors[path + ".weight"].shape[1])[0]
+
+    def head(self, scale, x):
+        engine = self.engine
+        x = self.layer(f"head.stems.{scale}", x)
+        branches = {}
+        for kind in ("cls", "reg"):
+            branches[kind] = x
+            for place in range(2):
+                branches[kind] = self.layer(f"head.{kind}_convs.{scale}.{place}", branches[kind])
+        classes = engine.sigmoid(self.predict("cls", scale, branches["cls"]))
+        found = engine.sigmoid(self.predict("obj", scale, branches["reg"]))
+        return engine.rows(engine.cat([self.predict("reg", scale, branches["reg"]), found, classes]))
+
+    def forward(self, x):
+        corners = [self.engine.every_second(x, row, column) for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
+        x = self.layer("stem", self.engine.cat(corners))
+        pyramid = [self.dark("dark3", self.dark("dark2", x))]
+        for name in ("dark4", "dark5"):
+            pyramid.append(self.dark(name, pyramid[-1]))
+        return self.engine.cat([self.head(scale, x) for scale, x in enumerate(self.neck(*pyramid))])
+
+
+def network(tensors, engine):
+    return {"classifier": Classifier, "detector": Detector}[spec["network"]["kind"]](tensors, engine)
 
 
 class Torch:
@@ -108,15 +189,13 @@ class Torch:
         self.run = min(runs, key=lambda run: min(timed(run) for _ in range(5)))
 
     def run_in(self, tensors, memory):
-        self.memory = memory
-        network = Network(tensors, self)
-        head = [self.torch.from_numpy(tensors["fc." + part].copy()) for part in ("weight", "bias")]
-        self.weight, self.bias = head[0].t().contiguous(), head[1]
+        self.memory, self.classifier = memory, None
+        net = network(tensors, self)
         batch = self.torch.from_numpy(images.copy()).contiguous(memory_format=memory)
 
         def run():
             with self.torch.inference_mode():
-                return network.forward(batch).numpy()
+                return net.forward(batch).numpy()
 
         return run
 
@@ -133,15 +212,35 @@ class Torch:
     def add(self, a, b):
         return a.add_(b)
 
-    def max_pool(self, x):
-        return self.torch.nn.functional.max_pool2d(x, 3, 2, 1)
+    def silu(self, x):
+        return self.torch.nn.functional.silu(x, inplace=True)
+
+    def sigmoid(self, x):
+        return x.sigmoid_()
+
+    def cat(self, parts):
+        return self.torch.cat(parts, 1)
+
+    def double(self, x):
+        return self.torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+
+    def every_second(self, x, row, column):
+        return x[:, :, row::2, column::2]
+
+    def rows(self, x):
+        return x.flatten(2).transpose(1, 2)
+
+    def max_pool(self, x, kernel, stride, padding):
+        return self.torch.nn.functional.max_pool2d(x, kernel, stride, padding)
 
     def zero_pad(self, x, stride, extra):
         x = x[:, :, ::stride, ::stride]
         return self.torch.nn.functional.pad(x, (0, 0, 0, 0, extra // 2, extra - extra // 2))
 
-    def classify(self, x, _weight, _bias):
-        return self.torch.nn.functional.linear(x.mean((2, 3)), self.weight, self.bias)
+    def classify(self, x, weight, bias):
+        if not self.classifier:
+            self.classifier = self.torch.from_numpy(weight.T.copy()), self.torch.from_numpy(bias.copy())
+        return self.torch.nn.functional.linear(x.mean((2, 3)), *self.classifier)
 
 
 class Onnx:
@@ -154,11 +253,11 @@ class Onnx:
         self.onnx = onnx
         self.nodes, self.constants = [], []
         self.name = f"onnxruntime-{onnxruntime.__version__}"
-        output = Network(tensors, self).forward("input")
+        output = network(tensors, self).forward("input")
+        rank = {"classifier": 2, "detector": 3}[spec["network"]["kind"]]
         info = lambda name, shape: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-        classes = len(tensors["fc.bias"])
         graph = onnx.helper.make_graph(
-            self.nodes, "network", [info("input", images.shape)], [info(output, (len(images), classes))], self.constants
+            self.nodes, "network", [info("input", images.shape)], [info(output, [None] * rank)], self.constants
         )
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
         onnx.checker.check_model(model)
@@ -196,16 +295,41 @@ class Onnx:
     def add(self, a, b):
         return self.node("Add", [a, b])
 
-    def max_pool(self, x):
-        return self.node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    def silu(self, x):
+        return self.node("Mul", [x, self.sigmoid(x)])
+
+    def sigmoid(self, x):
+        return self.node("Sigmoid", [x])
+
+    def cat(self, parts):
+        return self.node("Concat", parts, axis=1)
+
+    def double(self, x):
+        scales = self.constant(f"scales{len(self.nodes)}", np.array([1, 1, 2, 2], np.float32))
+        return self.node(
+            "Resize", [x, "", scales], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        )
+
+    def slice(self, x, starts, stride):
+        place = len(self.nodes)
+        parts = {"starts": starts, "ends": [2**31 - 1] * 2, "axes": [2, 3], "steps": [stride] * 2}
+        names = [self.constant(f"{part}{place}", np.array(value, np.int64)) for part, value in parts.items()]
+        return self.node("Slice", [x, *names])
+
+    def every_second(self, x, row, column):
+        return self.slice(x, [row, column], 2)
+
+    def rows(self, x):
+        shape = self.constant(f"shape{len(self.nodes)}", np.array([0, 0, -1], np.int64))
+        return self.node("Transpose", [self.node("Reshape", [x, shape])], perm=[0, 2, 1])
+
+    def max_pool(self, x, kernel, stride, padding):
+        return self.node("MaxPool", [x], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[padding] * 4)
 
     def zero_pad(self, x, stride, extra):
-        place = len(self.nodes)
-        parts = {"starts": [0, 0], "ends": [2**31 - 1] * 2, "axes": [2, 3], "steps": [stride] * 2}
-        names = [self.constant(f"{part}{place}", np.array(value, np.int64)) for part, value in parts.items()]
-        x = self.node("Slice", [x, *names])
+        x = self.slice(x, [0, 0], stride)
         pads = np.array([0, extra // 2, 0, 0, 0, extra - extra // 2, 0, 0], np.int64)
-        return self.node("Pad", [x, self.constant(f"pads{place}", pads)])
+        return self.node("Pad", [x, self.constant(f"pads{len(self.nodes)}", pads)])
 
     def classify(self, x, weight, bias):
         x = self.node("Flatten", [self.node("GlobalAveragePool", [x])])
@@ -275,7 +399,7 @@ def main():
             scores = one.run()[: spec["checked"]].ravel().tolist()
             found.append({"name": one.name, "step": "forward", "scores": scores})
             runs.append(one.run)
-    if coder := offer(CompressAi, "CompressAI"):
+    if spec["symbols"] and (coder := offer(CompressAi, "CompressAI")):
         for step, run in (("code", coder.encode), ("decode", coder.decode)):
             found.append({"name": coder.name, "step": step, "scores": []})
             runs.append(run)

@@ -44,8 +44,9 @@ enum Command {
     Encode(LabArgs),
     /// Edge side: turn a frame file into a prediction (`decode --help` lists the options)
     Decode(LabArgs),
-    /// Measure speed: of a whole split per backend, `bench codec` for the entropy coders alone, `bench loopback`
-    /// for the transport alone, `bench link` for answers over slow and lossy links
+    /// Measure speed: of a whole split per backend, `bench networks` for uncut networks and the heap of a head,
+    /// `bench codec` for the entropy coders alone, `bench loopback` for the transport alone, `bench link` for
+    /// answers over slow and lossy links
     ///
     /// `--backend flex,wgpu` compiles and measures several backends in one run, `--peers PYTHON` adds
     /// PyTorch, ONNX Runtime and CompressAI, `--compare RECORD` fails when a step became slower beyond the noise.

@@ -26,7 +26,7 @@ const PAGES: [&str; 2] = ["README.md", ALL_TABLES];
 const ALL_TABLES: &str = "docs/benchmarks.md";
 
 /// Records of whole systems, one line a figure; those that are there have a table.
-const SYSTEMS: [&str; 4] = ["runtime", "link", "policy", "faults"];
+const SYSTEMS: [&str; 5] = ["networks", "runtime", "link", "policy", "faults"];
 
 const OPEN: &str = "<!-- record:";
 const CLOSE: &str = "<!-- end -->";

@@ -19,6 +19,10 @@ pub struct Layer {
     pub macs: u64,
     /// Trained values.
     pub parameters: u64,
+    /// Bytes of the working space of a convolution that is computed as a matrix product: a padded copy
+    /// of its input for each column of the kernel, of one group's channels at a time. A matrix of all
+    /// kernel positions (im2col) would take as many times more as the kernel has rows.
+    pub workspace_bytes: u64,
     /// Whether the result can take the memory of an input that nobody needs any more.
     in_place: bool,
 }
@@ -72,6 +76,7 @@ impl Graph {
                 shape: input,
                 macs: 0,
                 parameters: 0,
+                workspace_bytes: 0,
                 in_place: false,
             }],
         }
@@ -155,6 +160,7 @@ impl Graph {
             shape,
             macs: 0,
             parameters: 0,
+            workspace_bytes: 0,
             in_place: false,
         })
     }

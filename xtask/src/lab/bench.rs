@@ -1,27 +1,29 @@
 //! `bench`: what each step of a split costs on each backend, beside peers and earlier runs.
 
 mod line;
+mod networks;
 mod peers;
 #[cfg(feature = "remote")]
 mod remote;
+mod reporting;
 mod steps;
 mod tensors;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use clap::Args;
-use records::{Change, SpeedLine, comparable, compare, noise_remarks};
+use anyhow::Result;
+use clap::{Args, Subcommand};
 use split_backbone::Part;
 use split_bottleneck::{Bank, Objective, Rung, TrainConfig, Training};
 
-use self::line::{Line, Times, beside, cache_savings, first_use, line, parsed, show};
+use self::line::{Line, Times, beside, line};
 use self::peers::Peers;
+use self::reporting::Reporting;
 use self::steps::{Bench, Inputs, STEPS, Step};
 use self::tensors::Tensors;
 use crate::backend::{Backend, NO_ADAPTER};
 use crate::eval::{checked_setup, open_bank};
-use crate::files::{append_line, read};
+use crate::examples;
 use crate::setup::SetupArgs;
 use crate::train::UnitKind;
 use crate::values::at_least_one;
@@ -29,8 +31,12 @@ use crate::values::at_least_one;
 /// Rounds that are not timed, after the first call of each step.
 const WARM_UP: usize = 2;
 
+/// Stride of a unit that nobody trained.
+const STRIDE: usize = 2;
+
 /// Options of `bench`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     setup: SetupArgs,
@@ -40,70 +46,42 @@ pub(crate) struct BenchArgs {
     /// Pictures at once.
     #[arg(long, value_parser = at_least_one, value_delimiter = ',', default_value = "1,8,32")]
     batch: Vec<usize>,
-    /// Timed repetitions of each step, after two to warm up.
-    #[arg(long, value_parser = at_least_one, default_value_t = 15)]
-    repeats: usize,
-    /// Append the lines to this record.
-    #[arg(long)]
-    record: Option<PathBuf>,
-    /// Python that has PyTorch, ONNX Runtime with onnx, CompressAI, or some of them: they run the whole
-    /// network and code the symbols on the CPU in turn with us, with our weights, on as many threads
-    /// (benches/peers/README.md).
-    #[arg(long, value_name = "PYTHON")]
-    peers: Option<PathBuf>,
+    #[command(flatten)]
+    reporting: Reporting,
     /// Also send tensors instead of frames: burn-remote on loopback runs the tail, or all of it, and
     /// its bytes are counted.
     #[arg(long)]
     burn_remote: bool,
-    /// Compare with the newest lines of this record; fails when a step became slower beyond the noise.
-    #[arg(long, value_name = "RECORD")]
-    compare: Option<PathBuf>,
-    /// Print the lines as they go into a record, one JSON object a line; remarks go to standard error.
-    #[arg(long)]
-    json: bool,
     /// Only print what can compute for each `--backend` here.
     #[arg(long)]
     list_devices: bool,
+    #[command(subcommand)]
+    other: Option<Other>,
+}
+
+/// What else is timed.
+#[derive(Subcommand, Debug)]
+enum Other {
+    /// Time uncut networks without pictures and weights, and measure the heap of head and unit.
+    #[command(after_help = examples::BENCH_NETWORKS)]
+    Networks(networks::NetworksArgs),
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    if let Some(Other::Networks(args)) = &args.other {
+        return networks::run(args);
+    }
     if args.list_devices {
         return list_devices(args);
     }
     // Before anything is timed: a record that can't be read should not cost minutes.
-    let old = args.compare.as_deref().map(earlier).transpose()?;
+    let mut report = args.reporting.start()?;
     let benches = benches(args)?;
-    if !args.json {
-        say!(
-            "{:<13} {:<8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>10}   (ms; {} repeats; heap in MiB)",
-            "step",
-            "backend",
-            "batch",
-            "median",
-            "p25",
-            "p75",
-            "first",
-            "heap",
-            args.repeats
-        );
-    }
-    let mut lines = Vec::new();
+    report.heads();
     for batch in &args.batch {
-        let timed = run_batch(args, &benches, *batch)?;
-        if let (true, Some(old), Some(path)) = (lines.is_empty(), &old, &args.compare) {
-            comparable(old, &parsed(&timed)?)
-                .with_context(|| format!("--compare {}", path.display()))?;
-        }
-        if !is_compared_with_itself(args) {
-            record(args, &timed)?;
-        }
-        lines.extend(timed);
+        report.add(run_batch(args, &benches, *batch)?)?;
     }
-    conclude(args, &lines, old.as_deref())?;
-    if is_compared_with_itself(args) {
-        record(args, &lines)?;
-    }
-    Ok(())
+    report.conclude()
 }
 
 /// Every backend that was named and works here. One that does not is named and left out, unless
@@ -152,85 +130,6 @@ fn bench(setup: &SetupArgs, unit: &Unit) -> Result<Bench> {
     })
 }
 
-/// Then lines are kept back until nothing in them is slower: else the same command would find a
-/// regression once and take it for its base the next time.
-fn is_compared_with_itself(args: &BenchArgs) -> bool {
-    args.record.is_some() && args.record == args.compare
-}
-
-fn record(args: &BenchArgs, lines: &[Line]) -> Result<()> {
-    let Some(path) = &args.record else {
-        return Ok(());
-    };
-    lines.iter().try_for_each(|line| append_line(path, line))
-}
-
-/// Remarks on noise and first calls, and the comparison that was asked for.
-fn conclude(args: &BenchArgs, lines: &[Line], old: Option<&[SpeedLine]>) -> Result<()> {
-    let remark = |text: String| {
-        if args.json {
-            eprintln!("{text}");
-        } else {
-            say!("{text}");
-        }
-    };
-    let parsed = parsed(lines)?;
-    for text in cache_savings(lines)
-        .into_iter()
-        .chain(first_use(lines))
-        .chain(noise_remarks(&parsed))
-    {
-        remark(text);
-    }
-    let (Some(old), Some(path)) = (old, &args.compare) else {
-        return Ok(());
-    };
-    let comparison =
-        compare(old, &parsed).with_context(|| format!("--compare {}", path.display()))?;
-    for step in &comparison.steps {
-        let word = match step.change {
-            Change::Slower => "SLOWER",
-            Change::Faster => "faster",
-            Change::Noise => "inside the noise",
-        };
-        remark(format!(
-            "{:<34} {:>10.3} ms, was {:>10.3} ms ({:+.0} %): {word}",
-            step.step,
-            step.new_ms,
-            step.old_ms,
-            100.0 * (step.new_ms / step.old_ms - 1.0)
-        ));
-    }
-    for step in &comparison.only_new {
-        remark(format!("{step:<34} not timed before in this setting"));
-    }
-    let slower: Vec<&str> = comparison
-        .regressions()
-        .map(|one| one.step.as_str())
-        .collect();
-    if !slower.is_empty() {
-        bail!(
-            "{} of {} steps became slower than in {} beyond the noise: {}{}",
-            slower.len(),
-            comparison.steps.len(),
-            path.display(),
-            slower.join(", "),
-            if is_compared_with_itself(args) {
-                "; nothing was appended to it"
-            } else {
-                ""
-            }
-        );
-    }
-    Ok(())
-}
-
-fn earlier(path: &Path) -> Result<Vec<SpeedLine>> {
-    let text =
-        String::from_utf8(read(path)?).with_context(|| format!("--compare {}", path.display()))?;
-    SpeedLine::parse_all(&text).with_context(|| format!("--compare {}", path.display()))
-}
-
 fn list_devices(args: &BenchArgs) -> Result<()> {
     for backend in &args.setup.backend {
         let adapters = backend.adapters()?;
@@ -275,7 +174,7 @@ fn drawn(args: &SetupArgs) -> Result<Bank> {
     few.train_pictures = Some(32);
     let setup = few.open()?;
     let cache = setup.cache(&setup.pictures(Part::Train)?, false, |_| {})?;
-    let unit = UnitKind::Conv.unit(cache.shape(), None, 2, None);
+    let unit = UnitKind::Conv.unit(cache.shape(), None, STRIDE, None);
     let config = TrainConfig {
         steps: 1,
         warmup_steps: 1,
@@ -303,7 +202,7 @@ fn drawn(args: &SetupArgs) -> Result<Bank> {
 }
 
 fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Line>> {
-    let rounds = args.repeats + WARM_UP;
+    let rounds = args.reporting.repeats + WARM_UP;
     let mut inputs = benches
         .iter()
         .map(|bench| Inputs::new(bench, batch, rounds + 1))
@@ -311,8 +210,10 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
     let cpu = benches
         .iter()
         .position(|bench| bench.setup.backend.is_cpu());
-    let mut peers = match (&args.peers, cpu) {
-        (Some(python), Some(cpu)) => Peers::start(python, &benches[cpu], &inputs[cpu], batch)?,
+    let mut peers = match (&args.reporting.peers, cpu) {
+        (Some(python), Some(cpu)) => {
+            Peers::start(python, &inputs[cpu].handed(&benches[cpu], batch))?
+        }
         (Some(_), None) => {
             eprintln!("peers left out: they run on the CPU, and none of the backends does");
             Peers::none()
@@ -351,7 +252,7 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
             let times = Times::new(std::mem::take(&mut times[place][index]));
             let first = inputs.first_ms[index];
             let heap = inputs.heap_peak_bytes(bench, *step)?;
-            let line = line(bench, *step, batch, &times, (first, heap));
+            let line = line(&bench.subject(), step.name(), batch, &times, (first, heap));
             // The peers' times on the CPU say nothing beside a graphics card's.
             let is_alike = bench.setup.backend.is_cpu();
             let all = peers.found().iter().zip(&peer_times);
@@ -367,13 +268,6 @@ fn run_batch(args: &BenchArgs, benches: &[Bench], batch: usize) -> Result<Vec<Li
                 lines.push(line);
             }
         }
-    }
-    for (place, line) in lines.iter().enumerate() {
-        // A step that was compared with two peers stands there twice.
-        let again = place > 0
-            && lines[place - 1].what == line.what
-            && lines[place - 1].backend == line.backend;
-        show(args.json, line, again)?;
     }
     Ok(lines)
 }

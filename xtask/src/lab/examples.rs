@@ -38,8 +38,18 @@ Examples:
       fails when a step became slower beyond the noise
   cargo xtask bench --peers venv/bin/python --burn-remote
       beside PyTorch, ONNX Runtime, CompressAI, and sending tensors
+  cargo xtask bench networks --help
+      uncut networks without pictures and weights, and the heap of head and unit
   cargo xtask bench codec --help
       the entropy coders alone";
+
+pub(crate) const BENCH_NETWORKS: &str = "\
+Examples:
+  cargo xtask bench networks --peers venv/bin/python --record networks.jsonl
+      ResNet-56, ResNet-50 and YOLOX-nano beside PyTorch and ONNX Runtime
+  cargo xtask bench networks --models yolox_s --side 640 --batch 1 --repeats 5
+  cargo xtask bench networks --models resnet50 --split layer3 --unit paper
+      heap of another head and unit";
 
 pub(crate) const DATA: &str = "\
 Examples:

@@ -73,8 +73,12 @@ pub enum CompareError {
 pub fn compare(old: &[SpeedLine], new: &[SpeedLine]) -> Result<Comparison, CompareError> {
     let mut comparison = Comparison::default();
     let mut seen = BTreeSet::new();
+    let several = new.iter().any(|line| line.model != new[0].model);
     for line in new {
-        let step = name(line);
+        let mut step = name(line);
+        if several {
+            step = format!("{} {step}", line.model);
+        }
         // The same step may stand there once for each peer.
         if !seen.insert(step.clone()) {
             continue;
@@ -232,6 +236,22 @@ mod tests {
         assert_eq!(found.steps[0].change, expected, "{old_ms} to {new_ms}");
         let regressions = found.regressions().count();
         assert_eq!(regressions, usize::from(expected == Change::Slower));
+    }
+
+    #[test]
+    fn the_same_step_of_two_networks_is_compared_twice() {
+        let old = lines(&[("forward", "flex", 10.0)]);
+        let mut new = lines(&[("forward", "flex", 10.0), ("forward", "flex", 5.0)]);
+        new[1].model = "yolox_nano".to_owned();
+        let comparison = compare(&old, &new).unwrap();
+        assert_eq!(
+            comparison.steps[0].step,
+            "resnet56 forward on flex at batch 1"
+        );
+        assert_eq!(
+            comparison.only_new,
+            ["yolox_nano forward on flex at batch 1"]
+        );
     }
 
     #[test]

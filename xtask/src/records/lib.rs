@@ -20,6 +20,7 @@ mod lab_options;
 mod lines;
 mod link;
 mod links;
+mod networks;
 mod page;
 mod plan;
 mod ra;

@@ -11,7 +11,8 @@ use crate::{Machine, ProfileError};
 /// One timed step, `split-speed/1`.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct SpeedLine {
-    /// The step: `forward` (the whole network), `head`, `unit-encode`, `code`, `decode`, ...
+    /// The step: `forward` (the whole network), `head`, `head-unit` (head and unit encoder), `unit-encode`,
+    /// `code`, `decode`, ...
     pub what: String,
     /// Backbone.
     pub model: String,
@@ -58,6 +59,19 @@ pub struct SpeedLine {
     /// Mean bytes that the peer sends and receives for a picture.
     #[serde(default)]
     pub peer_wire_bytes: Option<f64>,
+    /// Most bytes of the host's heap that the step held beyond what was held before it.
+    #[serde(default)]
+    pub heap_peak_bytes: Option<u64>,
+    /// Most bytes of activations that are alive at once in the head, by arithmetic; in `head-unit` lines.
+    #[serde(default)]
+    pub live_bytes: Option<u64>,
+    /// Working space of the head's convolution that needs most of it, by arithmetic: a padded copy of its
+    /// input for each column of the kernel; in `head-unit` lines.
+    #[serde(default)]
+    pub workspace_bytes: Option<u64>,
+    /// `heap_peak_bytes` over the sum of the two before; in `head-unit` lines.
+    #[serde(default)]
+    pub heap_ratio: Option<f64>,
     /// What computed it; `build` where it was not compiled as people compile it.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,

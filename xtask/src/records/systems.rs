@@ -1,4 +1,4 @@
-//! Markdown of the records of whole systems: transport, policies, faults, links. Each bar stands with what
+//! Markdown of the records of whole systems: networks, transport, policies, faults, links. Each bar stands with what
 //! was measured.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::chart::figure;
 use crate::links;
+use crate::networks;
 use crate::table::Table;
 
 /// Why a record of a system has no table.
@@ -39,6 +40,7 @@ pub fn system_table(text: &str) -> Result<String, SystemError> {
         "split-policy/1" => policies(&lines),
         "split-faults/1" => faults(&lines),
         "split-link/1" => links::links(&lines),
+        "split-speed/1" => networks::networks(&lines),
         other => {
             let found = other.to_owned();
             return Err(SystemError::Schema { found });
@@ -316,7 +318,7 @@ fn faults(lines: &[Value]) -> String {
     markdown(&heads, 1, rows) + "\n" + &verdicts(&bars)
 }
 
-fn verdicts(bars: &[(String, bool)]) -> String {
+pub(crate) fn verdicts(bars: &[(String, bool)]) -> String {
     let mut out = String::new();
     for (text, holds) in bars {
         let verdict = if *holds { "holds" } else { "**missed**" };

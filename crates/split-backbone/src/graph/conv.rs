@@ -23,6 +23,7 @@ pub(crate) struct Cost {
     pub(crate) macs: u64,
     pub(crate) parameters: u64,
     pub(crate) output: ActivationShape,
+    pub(crate) workspace_bytes: u64,
 }
 
 impl Conv {
@@ -56,6 +57,13 @@ impl Conv {
             macs: weights.saturating_mul(pixels),
             parameters: weights.saturating_add(product(&[self.shifts, self.outputs])),
             output,
+            workspace_bytes: product(&[
+                self.kernel,
+                fan_in,
+                input.height + 2 * self.padding,
+                output.width,
+                size_of::<f32>(),
+            ]),
         }
     }
 }

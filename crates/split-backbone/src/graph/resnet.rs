@@ -67,6 +67,7 @@ impl Graph {
             shape: cost.output,
             macs: cost.macs,
             parameters: cost.parameters,
+            workspace_bytes: cost.workspace_bytes,
             in_place: false,
         })
     }
@@ -80,6 +81,7 @@ impl Graph {
             shape,
             macs: 0,
             parameters: 0,
+            workspace_bytes: 0,
             in_place: true,
         })
     }
@@ -159,6 +161,23 @@ mod tests {
                 assert!(cut.bytes <= cut.tail_peak_bytes);
             }
         }
+    }
+
+    #[test]
+    fn a_convolution_needs_a_copy_of_its_input_for_each_kernel_column() {
+        let graph = ResNetConfig::named("resnext50_32x4d")
+            .unwrap()
+            .graph(224, 224);
+        let at = |name: &str| {
+            let layer = graph.layers().iter().find(|layer| layer.name == name);
+            layer.unwrap().workspace_bytes
+        };
+        assert_eq!(at("input"), 0);
+        assert_eq!(at("stem.conv"), 7 * 3 * 230 * 112 * 4);
+        assert_eq!(at("layer1.0.conv1"), 64 * 56 * 56 * 4);
+        // One of 32 groups at a time.
+        assert_eq!(at("layer1.0.conv2"), 3 * 4 * 58 * 56 * 4);
+        assert_eq!(at("layer1.0"), 0);
     }
 
     #[test]

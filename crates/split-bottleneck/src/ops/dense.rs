@@ -1,5 +1,7 @@
 //! Dense and grouped convolution: forward and input gradient.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -94,11 +96,55 @@ impl Scatter {
     }
 }
 
-/// A product with packed weights, ready for any number of images.
-struct Product {
+/// Left operands of a product, one for each group.
+enum Weights<'a> {
+    /// As panels, for any number of images.
+    Packed(Vec<Vec<f32>>),
+    /// As rows, for one image, which packs some at a time: all at once, the weights of a unit at a wide
+    /// activation took more memory than anything else.
+    Rows(Vec<&'a [f32]>),
+}
+
+/// Floats that are packed at a time of rows.
+const PACKED_FLOATS: usize = 1 << 17;
+
+impl Weights<'_> {
+    fn groups(&self) -> usize {
+        match self {
+            Self::Packed(groups) => groups.len(),
+            Self::Rows(groups) => groups.len(),
+        }
+    }
+
+    /// Calls `multiply(rows, panels)` until all of `rows` of a group had their turn.
+    fn for_each_piece(
+        &self,
+        group: usize,
+        rows: Range<usize>,
+        depth: usize,
+        mut multiply: impl FnMut(Range<usize>, &[f32]),
+    ) {
+        match self {
+            Self::Packed(groups) => {
+                let panels = &groups[group][rows.start * depth..];
+                multiply(rows, panels);
+            }
+            Self::Rows(groups) => {
+                let count = (PACKED_FLOATS / depth / PANEL).max(1) * PANEL;
+                for start in rows.clone().step_by(count) {
+                    let piece = start..rows.end.min(start + count);
+                    let floats = &groups[group][piece.start * depth..piece.end * depth];
+                    multiply(piece, &panels::from_rows(floats, depth));
+                }
+            }
+        }
+    }
+}
+
+/// A product, ready for its images.
+struct Product<'a> {
     layout: PlaneLayout,
-    /// Panels of each group.
-    panels: Vec<Vec<f32>>,
+    weights: Weights<'a>,
     offsets: Vec<usize>,
     channels_in: usize,
     channels_out: usize,
@@ -108,19 +154,19 @@ struct Product {
     scatter: Option<Scatter>,
 }
 
-impl Product {
+impl<'a> Product<'a> {
     fn new(
         [channels_in, channels_out]: [usize; 2],
         [source, grid]: [[usize; 2]; 2],
         stride: usize,
         taps: &[Tap],
-        panels: Vec<Vec<f32>>,
+        weights: Weights<'a>,
     ) -> Self {
         let layout = PlaneLayout::new(source, grid, stride, taps);
         Self {
             offsets: layout.offsets(channels_in),
             layout,
-            panels,
+            weights,
             channels_in,
             channels_out,
             source_len: source[0] * source[1],
@@ -130,7 +176,7 @@ impl Product {
     }
 
     fn macs(&self) -> usize {
-        self.panels.len() * self.channels_out * self.offsets.len() * self.columns
+        self.weights.groups() * self.channels_out * self.offsets.len() * self.columns
     }
 
     /// One image, all its points; `shared` hands rows of the product to other threads.
@@ -152,30 +198,36 @@ impl Product {
             1
         };
         let share = self.channels_out.div_ceil(threads).next_multiple_of(PANEL);
-        for (group, panels) in self.panels.iter().enumerate() {
+        for group in 0..self.weights.groups() {
             let source = &image[group * image_group..][..image_group];
             let packed = planes.chunks_exact_mut(self.layout.channel_len());
             for (channel, target) in source.chunks_exact(self.source_len).zip(packed) {
                 self.layout.pack_channel(channel, target);
             }
             let planes = &*planes;
+            let depth = self.offsets.len();
             let multiply = |index: usize, target: &mut [f32]| {
                 let first = index * share;
-                let rows = target.len() / self.columns;
-                let channel = group * self.channels_out + first;
-                let range = channel * self.columns..(channel + rows) * self.columns;
-                arch.dispatch(GroupProduct {
-                    panels: &panels[first * self.offsets.len()..],
-                    offsets: &self.offsets,
-                    planes,
-                    columns: self.columns,
-                    target,
-                    extras: Extras {
-                        bias: extras.bias.map(|all| &all[channel..channel + rows]),
-                        residual: extras.residual.map(|all| &all[range]),
-                        relu: extras.relu,
-                    },
-                });
+                let rows = first..first + target.len() / self.columns;
+                let piece = |rows: Range<usize>, panels: &[f32]| {
+                    let target = &mut target[(rows.start - first) * self.columns..];
+                    let [from, to] =
+                        [rows.start, rows.end].map(|row| group * self.channels_out + row);
+                    let range = from * self.columns..to * self.columns;
+                    arch.dispatch(GroupProduct {
+                        panels,
+                        offsets: &self.offsets,
+                        planes,
+                        columns: self.columns,
+                        target: &mut target[..range.len()],
+                        extras: Extras {
+                            bias: extras.bias.map(|all| &all[from..to]),
+                            residual: extras.residual.map(|all| &all[range]),
+                            relu: extras.relu,
+                        },
+                    });
+                };
+                self.weights.for_each_piece(group, rows, depth, piece);
             };
             let target = &mut target[group * target_group..][..target_group];
             if shared {
@@ -198,13 +250,13 @@ struct Workspace {
 }
 
 /// The products that together make a target, such as the four phases of a stride-2 gradient.
-struct Job {
-    products: Vec<Product>,
+struct Job<'a> {
+    products: Vec<Product<'a>>,
     image_len: usize,
     target_len: usize,
 }
 
-impl Job {
+impl Job<'_> {
     fn image(
         &self,
         image: &[f32],
@@ -218,7 +270,7 @@ impl Job {
                 product.image(image, target, &mut workspace.planes, extras, shared);
                 continue;
             };
-            let channels = product.panels.len() * product.channels_out;
+            let channels = product.weights.groups() * product.channels_out;
             workspace.part.resize(channels * product.columns, 0.0);
             let part = &mut workspace.part[..];
             product.image(image, part, &mut workspace.planes, extras, shared);
@@ -270,16 +322,19 @@ pub(crate) fn forward(
     let taps = geometry.forward_taps();
     let [channels_in, channels_out] = geometry.group_channels();
     let depth = channels_in * taps.len();
-    let panels = weight
-        .chunks_exact(channels_out * depth)
-        .map(|weight| panels::from_rows(weight, depth))
-        .collect();
+    let groups = weight.chunks_exact(channels_out * depth);
+    let weights = if geometry.batch == 1 {
+        Weights::Rows(groups.collect())
+    } else {
+        let pack = |group| panels::from_rows(group, depth);
+        Weights::Packed(groups.map(pack).collect())
+    };
     let product = Product::new(
         [channels_in, channels_out],
         [geometry.input, grid],
         geometry.stride,
         &taps,
-        panels,
+        weights,
     );
     let job = Job {
         products: vec![product],
@@ -315,9 +370,9 @@ pub(crate) fn adjoint(
                 weight[(channel * channels_in + row) * positions + taps[tap].position]
             })
         };
-        let panels = weight.chunks_exact(group_len).map(pack).collect();
+        let weights = Weights::Packed(weight.chunks_exact(group_len).map(pack).collect());
         let channels = [channels_out, channels_in];
-        let mut product = Product::new(channels, [source, grid], 1, &taps, panels);
+        let mut product = Product::new(channels, [source, grid], 1, &taps, weights);
         product.scatter = (geometry.stride > 1).then_some(Scatter {
             map: geometry.input,
             grid,

@@ -152,6 +152,15 @@ pub(super) fn tensor<const D: usize>(floats: Vec<f32>, shape: [usize; D]) -> Fle
     FlexTensor::from_data(TensorData::new(floats, shape))
 }
 
+/// The tensor with its values from the start of its storage on.
+pub(super) fn owned(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() && tensor.layout().start_offset() == 0 {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
 /// The kernel for a direction: dense or depthwise.
 fn kernel(
     geometry: &ConvGeometry,
@@ -264,9 +273,7 @@ impl<const N: usize> Backward<Flex, N> for FusedConvolution {
 
 /// The gradient where the output of a ReLU is positive, zero elsewhere.
 pub(super) fn masked(mut grad: FlexTensor, output: &FlexTensor) -> FlexTensor {
-    if !grad.is_contiguous() || grad.layout().start_offset() != 0 {
-        grad = grad.to_contiguous();
-    }
+    grad = owned(grad);
     with_floats(output, |output| {
         // Copies only where someone else holds the gradient too.
         for (grad, output) in grad.storage_mut::<f32>().iter_mut().zip(output) {

@@ -7,23 +7,17 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::Tensor;
 
-use super::flex::{lift, plain, tensor, with_floats};
+use super::flex::{lift, owned, plain, tensor, with_floats};
 use super::silu_kernel as kernel;
 
 /// The activation of a tensor that flex handles.
 pub(super) fn silu(x: Tensor<4>) -> Tensor<4> {
     let shape = x.dims();
     if !x.device().is_autodiff() {
-        let mut x = plain(x);
-        // Nobody else looks at it: no second buffer is needed.
-        if x.is_unique() && x.is_contiguous() {
-            kernel::in_place(x.storage_mut());
-            return Tensor::from_primitive::<Flex>(x);
-        }
-        return Tensor::from_primitive::<Flex>(activated(&x, shape));
+        return Tensor::from_primitive::<Flex>(activated(plain(x)));
     }
     let x = lift(x);
-    let output = activated(x.primitive(), shape);
+    let output = activated(x.primitive().clone());
     let prep = Silu.prepare::<NoCheckpointing>([x.node()]);
     let output = match prep.compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((x.primitive().clone(), shape), output),
@@ -32,10 +26,11 @@ pub(super) fn silu(x: Tensor<4>) -> Tensor<4> {
     Tensor::from_primitive::<Autodiff<Flex>>(output)
 }
 
-fn activated(x: &FlexTensor, shape: [usize; 4]) -> FlexTensor {
-    let mut values = with_floats(x, <[f32]>::to_vec);
-    kernel::in_place(&mut values);
-    tensor(values, shape)
+/// In the buffer of `x` where nobody else holds it.
+fn activated(x: FlexTensor) -> FlexTensor {
+    let mut x = owned(x);
+    kernel::in_place(x.storage_mut());
+    x
 }
 
 #[derive(Debug)]

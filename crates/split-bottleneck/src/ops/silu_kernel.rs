@@ -50,3 +50,26 @@ pub(crate) fn backward(x: &[f32], grad: &[f32]) -> Vec<f32> {
     work(&x[whole..], &grad[whole..], rest);
     gradient
 }
+
+#[cfg(test)]
+mod tests {
+    use super::in_place;
+
+    #[test]
+    fn values_are_accurate_from_end_to_end() {
+        let inputs: Vec<f32> = (-40_000_i32..=40_000).map(|i| i as f32 / 1000.0).collect();
+        let mut values = inputs.clone();
+        in_place(&mut values);
+        for (x, found) in inputs.iter().zip(&values) {
+            let x = f64::from(*x);
+            let exact = x / (1.0 + (-x).exp());
+            let error = (f64::from(*found) - exact).abs();
+            assert!(error <= 2e-6 * exact.abs().max(1e-3), "{x}: {found}");
+        }
+        let mut ends = [f32::INFINITY, 1e30, -1e4, f32::NAN];
+        in_place(&mut ends);
+        assert_eq!(ends[..2], [f32::INFINITY, 1e30]);
+        assert!(ends[2].abs() < 1e-30);
+        assert!(ends[3].is_nan());
+    }
+}

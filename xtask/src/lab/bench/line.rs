@@ -6,18 +6,32 @@ use anyhow::Result;
 use records::SpeedLine;
 use serde::Serialize;
 
-use super::steps::{Bench, Step};
+use crate::backend::Backend;
 use crate::record::{Machine, command_line, date, git_state, machine, versions};
+
+/// What is timed.
+pub(super) struct Subject<'a> {
+    pub(super) model: &'a str,
+    /// Where it is cut, and the rung with its latent; nothing of an uncut network.
+    pub(super) split: Option<&'a str>,
+    pub(super) unit: Option<&'a str>,
+    pub(super) backend: Backend,
+    /// What computes, as `--list-devices` names it.
+    pub(super) device: &'a str,
+    pub(super) seed: u64,
+}
 
 /// One line of `speed.jsonl`.
 #[derive(Clone, Serialize)]
 pub(super) struct Line {
     schema: &'static str,
     pub(super) what: &'static str,
-    model: String,
-    split: String,
+    pub(super) model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split: Option<String>,
     /// Rung that was timed, and its latent.
-    unit: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
     pub(super) backend: &'static str,
     device: String,
     pub(super) batch: usize,
@@ -30,6 +44,8 @@ pub(super) struct Line {
     pub(super) ms_first: f64,
     /// Host heap beyond what was held before the step, counted by the allocator.
     heap_peak_bytes: u64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    held: Option<Held>,
     peer: Option<String>,
     ratio_peer: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +65,17 @@ pub(super) struct Line {
     machine: Machine,
     versions: BTreeMap<&'static str, String>,
     seed: u64,
+}
+
+/// What a step has to hold, by arithmetic.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Held {
+    /// Most bytes of activations alive at once.
+    pub(super) live_bytes: u64,
+    /// Working space of the convolution that needs most of it.
+    pub(super) workspace_bytes: u64,
+    /// `heap_peak_bytes` over the sum of both.
+    pub(super) heap_ratio: f64,
 }
 
 /// Times of one step, sorted, in milliseconds.
@@ -137,7 +164,7 @@ pub(super) fn show(json: bool, line: &Line, again: bool) -> Result<()> {
             line.ms_p25,
             line.ms_p75,
             line.ms_first,
-            line.heap_peak_bytes as f64 / f64::from(1 << 20)
+            mib(line.heap_peak_bytes)
         );
     }
     if let (Some(peer), Some(ratio)) = (&line.peer, line.ratio_peer) {
@@ -150,6 +177,14 @@ pub(super) fn show(json: bool, line: &Line, again: bool) -> Result<()> {
             line.backend
         );
     }
+    if let Some(held) = &line.held {
+        say!(
+            "  heap: {:.2} times what has to be held: {:.2} MiB of activations and {:.2} MiB of working space",
+            held.heap_ratio,
+            mib(held.live_bytes),
+            mib(held.workspace_bytes)
+        );
+    }
     if let Some(peer) = line.peer_wire_bytes {
         let ours = line
             .wire_bytes
@@ -157,6 +192,25 @@ pub(super) fn show(json: bool, line: &Line, again: bool) -> Result<()> {
         say!("  bytes a picture: the peer {peer:.0} both ways{ours}");
     }
     Ok(())
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// The heads of what [`show`] prints.
+pub(super) fn heads(repeats: usize) {
+    say!(
+        "{:<13} {:<8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>10}   (ms; {repeats} repeats; heap in MiB)",
+        "step",
+        "backend",
+        "batch",
+        "median",
+        "p25",
+        "p75",
+        "first",
+        "heap"
+    );
 }
 
 /// The line beside a peer over a wire: bytes a picture of a trained unit's frames, where there is one,
@@ -183,21 +237,20 @@ pub(super) fn beside(line: &Line, peer: &str, times: &Times) -> Line {
 }
 
 pub(super) fn line(
-    bench: &Bench,
-    step: Step,
+    subject: &Subject<'_>,
+    what: &'static str,
     batch: usize,
     times: &Times,
     (first, heap): (f64, u64),
 ) -> Line {
-    let note = &bench.setup.opened.note;
     Line {
         schema: "split-speed/1",
-        what: step.name(),
-        model: note.name.clone(),
-        split: note.split.clone(),
-        unit: bench.unit_name.clone(),
-        backend: bench.setup.backend.name(),
-        device: bench.device.clone(),
+        what,
+        model: subject.model.to_owned(),
+        split: subject.split.map(str::to_owned),
+        unit: subject.unit.map(str::to_owned),
+        backend: subject.backend.name(),
+        device: subject.device.to_owned(),
         batch,
         threads: threads(),
         ms_median: times.at(2),
@@ -206,6 +259,7 @@ pub(super) fn line(
         n: times.0.len(),
         ms_first: first,
         heap_peak_bytes: heap,
+        held: None,
         peer: None,
         ratio_peer: None,
         peer_ms_median: None,
@@ -217,8 +271,22 @@ pub(super) fn line(
         git: git_state(),
         date: date(),
         machine: machine(),
-        versions: versions(bench.setup.backend),
-        seed: 0,
+        versions: versions(subject.backend),
+        seed: subject.seed,
+    }
+}
+
+/// The line with what its step has to hold, beside what it held.
+pub(super) fn holding(line: Line, live_bytes: u64, workspace_bytes: u64) -> Line {
+    let needed = live_bytes.saturating_add(workspace_bytes);
+    let held = Held {
+        live_bytes,
+        workspace_bytes,
+        heap_ratio: line.heap_peak_bytes as f64 / needed as f64,
+    };
+    Line {
+        held: Some(held),
+        ..line
     }
 }
 

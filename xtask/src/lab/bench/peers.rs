@@ -1,7 +1,7 @@
 //! Other engines that run the same network with the same weights, in turn with ours.
 //!
 //! `benches/peers/network.py` runs in a process of its own, whose threads wait while ours work. It is
-//! handed weights and pictures as files, and its class scores are compared with ours before anything
+//! handed weights and pictures as files, and its scores are compared with ours before anything
 //! is timed.
 
 use std::fs;
@@ -11,20 +11,23 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use burn::tensor::Tensor;
 use serde::Deserialize;
-use serde_json::json;
-use split_bottleneck::module_state;
+use serde_json::{Value, json};
+use split_backbone::ResNetConfig;
+use split_bottleneck::ModuleState;
+use split_tensor::Symbols;
 use tempfile::TempDir;
 
 use super::line::threads;
-use super::steps::{Bench, Inputs, STEPS, Step};
+use super::steps::{STEPS, Step};
 
 const SCRIPT: &str = include_str!("../../../../benches/peers/network.py");
 
-/// Pictures whose class scores are compared.
-const CHECKED: usize = 4;
+/// Most pictures whose class scores are compared.
+pub(super) const CHECKED: usize = 4;
 
-/// Largest difference of a class score, as a share of the largest score.
+/// Largest difference of a score, as a share of the largest score.
 const TOLERANCE: f32 = 1e-3;
 
 /// Worker threads of a peer spin for a while after a run and would take our processor time.
@@ -34,6 +37,47 @@ const REST: Duration = Duration::from_millis(250);
 pub(super) struct Peers {
     found: Vec<(String, Step)>,
     process: Option<Process>,
+}
+
+/// What peers are given: a network, and one batch for it.
+pub(super) struct Handed<'a> {
+    /// What the weights do not tell of the network.
+    pub(super) layout: Value,
+    pub(super) state: ModuleState,
+    pub(super) input: Tensor<4>,
+    /// Symbols of the batch, for coders; none where no unit is timed.
+    pub(super) symbols: &'a [Symbols],
+    /// Pictures whose scores are compared, and these scores of ours, picture by picture.
+    pub(super) checked: usize,
+    pub(super) scores: Vec<f32>,
+}
+
+impl Handed<'_> {
+    /// Pictures, channels and places of the symbols.
+    fn symbol_dims(&self) -> Option<[usize; 3]> {
+        let shape = self.symbols.first()?.shape();
+        let channels = shape.channels();
+        Some([self.symbols.len(), channels, shape.len() / channels])
+    }
+}
+
+/// What the weights of a classifier do not tell.
+pub(super) fn classifier_layout(config: &ResNetConfig) -> Value {
+    let stages = config.stages().iter().map(|stage| {
+        json!({"blocks": stage.blocks, "stride": stage.stride,
+            "dilation_first": stage.dilation_first, "dilation": stage.dilation})
+    });
+    json!({
+        "kind": "classifier",
+        "stem_stride": config.stem().stride,
+        "max_pool": config.stem().max_pool,
+        "stages": stages.collect::<Vec<_>>(),
+    })
+}
+
+/// The weights of a detector tell everything else.
+pub(super) fn detector_layout() -> Value {
+    json!({"kind": "detector"})
 }
 
 struct Process {
@@ -55,7 +99,7 @@ struct Found {
     name: String,
     /// The step of ours that it does.
     step: String,
-    /// Class scores, of an engine that runs the network.
+    /// Scores, of an engine that runs the network.
     scores: Vec<f32>,
 }
 
@@ -73,28 +117,20 @@ impl Peers {
         }
     }
 
-    /// Starts the script with the network, weights and pictures of `bench`. What Python lacks is
-    /// said; it is no error.
-    pub(super) fn start(
-        python: &Path,
-        bench: &Bench,
-        inputs: &Inputs,
-        batch: usize,
-    ) -> Result<Self> {
-        let checked = batch.min(CHECKED);
-        let mut process = Process::start(python, bench, inputs, checked)
+    /// Starts the script with a network and a batch. What Python lacks is said; it is no error.
+    pub(super) fn start(python: &Path, handed: &Handed<'_>) -> Result<Self> {
+        let mut process = Process::start(python, handed)
             .with_context(|| format!("--peers {}", python.display()))?;
         let hello: Hello = process.answer(python)?;
         for missing in &hello.missing {
             eprintln!("peer left out: {missing}");
         }
-        let ours = inputs.scores(bench, checked);
         let mut found = Vec::new();
         for peer in hello.peers {
             let step = STEPS.into_iter().find(|step| step.name() == peer.step);
             let step = step.with_context(|| format!("{} does {}", peer.name, peer.step))?;
             if step == Step::Forward {
-                check_scores(&ours, &peer.scores)
+                check_scores(&handed.scores, &peer.scores)
                     .with_context(|| format!("{} computes another network", peer.name))?;
             }
             found.push((peer.name, step));
@@ -121,37 +157,29 @@ impl Peers {
 }
 
 impl Process {
-    fn start(python: &Path, bench: &Bench, inputs: &Inputs, checked: usize) -> Result<Self> {
+    fn start(python: &Path, handed: &Handed<'_>) -> Result<Self> {
         let folder = TempDir::with_prefix("split-peers-").context("creating a folder for peers")?;
-        let state = module_state(&bench.setup.opened.network);
         let mut tensors = Vec::new();
         let mut weights = Vec::new();
-        for (path, tensor) in &state {
+        for (path, tensor) in &handed.state {
             tensors.push(json!({"path": path, "shape": tensor.shape}));
             weights.extend(tensor.values.iter().flat_map(|value| value.to_le_bytes()));
         }
-        let config = bench.setup.opened.network.config();
-        let stages = config.stages().iter().map(|stage| {
-            json!({"blocks": stage.blocks, "stride": stage.stride,
-                "dilation_first": stage.dilation_first, "dilation": stage.dilation})
-        });
         let spec = json!({
-            "stem_stride": config.stem().stride,
-            "max_pool": config.stem().max_pool,
-            "stages": stages.collect::<Vec<_>>(),
+            "network": handed.layout,
             "tensors": tensors,
-            "input": inputs.input.dims(),
-            "symbols": inputs.symbol_dims(),
-            "checked": checked,
+            "input": handed.input.dims(),
+            "symbols": handed.symbol_dims(),
+            "checked": handed.checked,
             "threads": threads(),
         });
-        let pixels = inputs.input.clone().into_data().convert::<f32>();
+        let pixels = handed.input.clone().into_data().convert::<f32>();
         let pixels = pixels.as_slice::<f32>().expect("converted above");
         let pixels: Vec<u8> = pixels
             .iter()
             .flat_map(|value| value.to_le_bytes())
             .collect();
-        let symbols: Vec<u8> = inputs
+        let symbols: Vec<u8> = handed
             .symbols
             .iter()
             .flat_map(|one| one.values().iter().flat_map(|value| value.to_le_bytes()))
@@ -213,7 +241,7 @@ impl Drop for Process {
 pub(super) fn check_scores(ours: &[f32], theirs: &[f32]) -> Result<()> {
     ensure!(
         ours.len() == theirs.len(),
-        "{} class scores, we have {}",
+        "{} scores, we have {}",
         theirs.len(),
         ours.len()
     );
@@ -223,7 +251,7 @@ pub(super) fn check_scores(ours: &[f32], theirs: &[f32]) -> Result<()> {
     for (place, (a, b)) in ours.iter().zip(theirs).enumerate() {
         // No number is close to NaN.
         let is_close = (a - b).abs() <= TOLERANCE * largest;
-        ensure!(is_close, "class score {place} is {b}, ours is {a}");
+        ensure!(is_close, "score {place} is {b}, ours is {a}");
     }
     Ok(())
 }

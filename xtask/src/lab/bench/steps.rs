@@ -6,10 +6,12 @@ use burn::tensor::{Device, Tensor};
 use split_backbone::{Part, Pictures, ResNetTail};
 use split_bottleneck::{
     ActivationCache, ClassifierDistortion, Head, Objective, RungCodec, Tail, TrainConfig, Training,
-    UnitConfig,
+    UnitConfig, module_state,
 };
 use split_tensor::{Latent, Symbols};
 
+use super::line::Subject;
+use super::peers::{CHECKED, Handed, classifier_layout};
 use crate::memory::heap_peak_bytes;
 use crate::rung::now;
 use crate::setup::Setup;
@@ -87,12 +89,27 @@ pub(super) struct Bench {
     pub(super) device: String,
 }
 
+impl Bench {
+    /// As lines name it.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        let note = &self.setup.opened.note;
+        Subject {
+            model: &note.name,
+            split: Some(&note.split),
+            unit: Some(&self.unit_name),
+            backend: self.setup.backend,
+            device: &self.device,
+            seed: 0,
+        }
+    }
+}
+
 /// What the steps of one batch hand on.
 pub(super) struct Inputs {
     pub(super) input: Tensor<4>,
     pub(super) activation: Tensor<4>,
     latents: Vec<Latent>,
-    pub(super) symbols: Vec<Symbols>,
+    symbols: Vec<Symbols>,
     frames: Vec<Vec<u8>>,
     latent: Tensor<4>,
     restored: Tensor<4>,
@@ -233,11 +250,18 @@ impl Inputs {
         result.map(|()| bytes)
     }
 
-    /// Pictures, channels and places of the symbols.
-    pub(super) fn symbol_dims(&self) -> [usize; 3] {
-        let shape = self.symbols[0].shape();
-        let channels = shape.channels();
-        [self.symbols.len(), channels, shape.len() / channels]
+    /// What peers are given of this batch.
+    pub(super) fn handed(&self, bench: &Bench, batch: usize) -> Handed<'_> {
+        let network = &bench.setup.opened.network;
+        let checked = batch.min(CHECKED);
+        Handed {
+            layout: classifier_layout(network.config()),
+            state: module_state(network),
+            input: self.input.clone(),
+            symbols: &self.symbols,
+            checked,
+            scores: self.scores(bench, checked),
+        }
     }
 
     /// Mean bytes of a picture's frame.
@@ -315,7 +339,7 @@ fn code(codec: &RungCodec, symbols: &[Symbols]) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Waits until the device has computed the tensor.
-fn done<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
+pub(super) fn done<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
     std::hint::black_box(&tensor);
     device.sync().expect("the device finishes its queue");
     tensor

@@ -5,10 +5,14 @@ use crate::SpeedLine;
 use crate::chart::{Bar, BarChart, figure as digits};
 use crate::table::Table;
 
+/// Bytes.
+const MIB: f64 = 1_048_576.0;
+
 /// In the order of the work; steps unknown here come last.
-const STEPS: [&str; 12] = [
+const STEPS: [&str; 13] = [
     "forward",
     "head",
+    "head-unit",
     "unit-encoder",
     "unit-encode",
     "quantize-code",
@@ -55,6 +59,8 @@ pub(super) fn part(lines: &[SpeedLine]) -> String {
             "p75",
             "n",
             "ours / peer",
+            "heap MiB",
+            "heap / needed",
         ]),
         words: 5,
         rows,
@@ -167,9 +173,8 @@ fn who(line: &SpeedLine) -> String {
 }
 
 fn cells(line: &SpeedLine) -> Vec<String> {
-    let ratio = line
-        .ratio_peer
-        .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
+    let shown = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |n| format!("{n:.3}"));
+    let heap = line.heap_peak_bytes.map(|bytes| bytes as f64 / MIB);
     vec![
         line.what.clone(),
         line.model.clone(),
@@ -182,7 +187,9 @@ fn cells(line: &SpeedLine) -> Vec<String> {
         digits(line.ms_p25),
         digits(line.ms_p75),
         line.n.to_string(),
-        ratio,
+        shown(line.ratio_peer),
+        shown(heap),
+        shown(line.heap_ratio),
     ]
 }
 
