@@ -89,17 +89,32 @@ class Classifier(Network):
             x = self.engine.zero_pad(x, stride, outputs - inputs)
         return self.engine.relu(self.engine.add(y, x)), outputs
 
-    def forward(self, x):
+    def stem(self, x):
         layout = spec["network"]
         x, channels = self.conv("stem.conv1", x, 3, layout["stem_stride"])
         x = self.engine.relu(x)
         if layout["max_pool"]:
             x = self.engine.max_pool(x, 3, 2, 1)
-        for number, stage in enumerate(layout["stages"]):
+        return x, channels
+
+    def blocks(self, x, channels, begin=0, end=None):
+        """Those from `begin` to in front of `end`, counted through all stages."""
+        places = []
+        for number, stage in enumerate(spec["network"]["stages"]):
             for place in range(stage["blocks"]):
                 stride, dilation = (stage["stride"], stage["dilation_first"]) if place == 0 else (1, stage["dilation"])
-                x, channels = self.block(f"layers.{number}.{place}", x, channels, stride, dilation)
+                places.append((f"layers.{number}.{place}", stride, dilation))
+        for name, stride, dilation in places[begin:end]:
+            x, channels = self.block(name, x, channels, stride, dilation)
+        return x, channels
+
+    def scores(self, x):
         return self.engine.classify(x, self.tensors["fc.weight"], self.tensors["fc.bias"])
+
+    def forward(self, x):
+        x, channels = self.stem(x)
+        x, _ = self.blocks(x, channels)
+        return self.scores(x)
 
 
 class Detector(Network):
@@ -184,9 +199,8 @@ class Torch:
         self.torch = torch
         torch.set_num_threads(spec["threads"])
         self.name = f"pytorch-{torch.__version__.split('+')[0]}-eager"
-        formats = (torch.contiguous_format, torch.channels_last)
-        runs = [self.run_in(tensors, memory) for memory in formats]
-        self.run = min(runs, key=lambda run: min(timed(run) for _ in range(5)))
+        self.formats = (torch.contiguous_format, torch.channels_last)
+        self.run = fastest([self.run_in(tensors, memory) for memory in self.formats])
 
     def run_in(self, tensors, memory):
         self.memory, self.classifier = memory, None
@@ -241,6 +255,93 @@ class Torch:
         if not self.classifier:
             self.classifier = self.torch.from_numpy(weight.T.copy()), self.torch.from_numpy(bias.copy())
         return self.torch.nn.functional.linear(x.mean((2, 3)), *self.classifier)
+
+
+class TrainingStep:
+    """One optimizer step of a unit of two convolutions and a residual decoder, in PyTorch, eager.
+
+    As ours: noise for the rate of a mixture of logistics, rounding with the gradient of the identity, the
+    divergence to the unsplit scores through the frozen tail and a share of the activation's error, or the
+    latter alone; clipping, Adam. The weights are drawn: they change what is learned, not what it takes.
+    """
+
+    def __init__(self, tensors, engine, memory, through_tail):
+        torch, layout = engine.torch, spec["training"]
+        engine.memory, engine.classifier = memory, None
+        self.torch, self.step = torch, layout["step"]
+        self.net, self.place = network(tensors, engine), layout["head_blocks"]
+        with torch.no_grad():
+            x, channels = self.net.stem(torch.from_numpy(images.copy()))
+            x, self.channels = self.net.blocks(x, channels, end=self.place)
+            self.activation = x.contiguous(memory_format=memory)
+            self.reference = torch.log_softmax(self.tail(self.activation) / 2, 1)
+        self.through_tail = through_tail
+        latent = layout["latent"]
+        self.unit = torch.nn.ModuleList([self.encoder(layout), self.decoder(layout)]).to(memory_format=memory)
+        self.rate = torch.nn.ParameterList([torch.randn(3, latent), torch.randn(3, latent), torch.zeros(3, latent)])
+        self.optimizer = torch.optim.Adam([*self.unit.parameters(), *self.rate.parameters()], 1e-3)
+
+    def tail(self, x):
+        x, _ = self.net.blocks(x, self.channels, self.place)
+        return self.net.scores(x)
+
+    def conv(self, inputs, outputs, kernel=3, stride=1, relu=True):
+        nn = self.torch.nn
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        return [conv, nn.BatchNorm2d(outputs), *([nn.ReLU(True)] if relu else [])]
+
+    def encoder(self, layout):
+        hidden, latent = layout["encoder_hidden"], layout["latent"]
+        first = self.conv(self.channels, hidden, stride=layout["stride"])
+        return self.torch.nn.Sequential(*first, *self.conv(hidden, latent, relu=False))
+
+    def decoder(self, layout):
+        torch, hidden, patch = self.torch, layout["decoder_hidden"], self.channels * layout["stride"] ** 2
+
+        class Block(torch.nn.Module):
+            def __init__(self, conv):
+                super().__init__()
+                self.body = torch.nn.Sequential(*conv(hidden, hidden), *conv(hidden, hidden, relu=False))
+
+            def forward(self, x):
+                return torch.relu_(self.body(x).add_(x))
+
+        blocks = [Block(self.conv) for _ in range(layout["blocks"])]
+        shuffle = torch.nn.PixelShuffle(layout["stride"])
+        first, last = self.conv(layout["latent"], hidden), self.conv(hidden, patch, kernel=1)
+        return torch.nn.Sequential(*first, *blocks, *last, shuffle)
+
+    def bits(self, symbols):
+        """Bits of each picture under the mixture."""
+        torch = self.torch
+        weights, locations, scales = self.rate
+        shape = (3, 1, symbols.shape[1], 1)
+        x = symbols.flatten(2) - locations.view(shape)
+        inverse = torch.exp(-scales).view(shape)
+        mass = torch.sigmoid((x + 0.5) * inverse) - torch.sigmoid((x - 0.5) * inverse)
+        share = (mass * torch.softmax(weights, 0).view(shape)).sum(0).clamp_min(0)
+        return -torch.log2(share + 1e-9).sum((1, 2))
+
+    def run(self):
+        torch = self.torch
+        encoder, decoder = self.unit
+        latent = encoder(self.activation) / self.step
+        noisy = latent + torch.rand_like(latent) - 0.5
+        symbols = latent + (latent.round() - latent).detach()
+        with torch.no_grad():
+            self.seen = self.bits(symbols).mean()
+        restored = decoder(symbols * self.step)
+        target = self.activation
+        loss = (restored - target).square().mean() / target.square().mean()
+        if self.through_tail:
+            found = torch.log_softmax(self.tail(restored) / 2, 1)
+            loss = 0.3 * loss + 4 * (self.reference.exp() * (self.reference - found)).sum() / len(found)
+        loss = loss + 0.1 * self.bits(noisy).mean() / 1000
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.unit.parameters(), 5)
+        self.optimizer.step()
+        return loss.item()
 
 
 class Onnx:
@@ -377,6 +478,10 @@ class CompressAi:
             raise ImportError("compressai decodes other symbols than it encoded")
 
 
+def fastest(runs):
+    return min(runs, key=lambda run: min(timed(run) for _ in range(5)))
+
+
 def timed(run):
     start = time.perf_counter()
     run()
@@ -399,6 +504,11 @@ def main():
             scores = one.run()[: spec["checked"]].ravel().tolist()
             found.append({"name": one.name, "step": "forward", "scores": scores})
             runs.append(one.run)
+        if spec["training"] and title == "PyTorch" and one:
+            for step, through_tail in (("train-step", True), ("feature-step", False)):
+                found.append({"name": one.name, "step": step, "scores": []})
+                steps = [TrainingStep(tensors, one, memory, through_tail) for memory in one.formats]
+                runs.append(fastest([step.run for step in steps]))
     if spec["symbols"] and (coder := offer(CompressAi, "CompressAI")):
         for step, run in (("code", coder.encode), ("decode", coder.decode)):
             found.append({"name": coder.name, "step": step, "scores": []})

@@ -248,6 +248,7 @@ impl<'a> Bench<'a> {
             state: self.network.state(),
             input: input.clone(),
             symbols: &[],
+            training: serde_json::Value::Null,
             checked,
             scores: scores.expect("converted to f32 above"),
         }

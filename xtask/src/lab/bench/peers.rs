@@ -15,7 +15,7 @@ use burn::tensor::Tensor;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use split_backbone::ResNetConfig;
-use split_bottleneck::ModuleState;
+use split_bottleneck::{DecoderKind, EncoderKind, ModuleState, UnitConfig};
 use split_tensor::Symbols;
 use tempfile::TempDir;
 
@@ -47,6 +47,8 @@ pub(super) struct Handed<'a> {
     pub(super) input: Tensor<4>,
     /// Symbols of the batch, for coders; none where no unit is timed.
     pub(super) symbols: &'a [Symbols],
+    /// Unit and cut of a training step; null where none is timed or its layout is not known to peers.
+    pub(super) training: Value,
     /// Pictures whose scores are compared, and these scores of ours, picture by picture.
     pub(super) checked: usize,
     pub(super) scores: Vec<f32>,
@@ -72,6 +74,29 @@ pub(super) fn classifier_layout(config: &ResNetConfig) -> Value {
         "stem_stride": config.stem().stride,
         "max_pool": config.stem().max_pool,
         "stages": stages.collect::<Vec<_>>(),
+    })
+}
+
+/// A unit of two convolutions and a residual decoder behind so many blocks.
+pub(super) fn training_layout(unit: &UnitConfig, head_blocks: usize) -> Value {
+    let (
+        EncoderKind::Conv { hidden },
+        DecoderKind::Conv {
+            hidden: decoder_hidden,
+            blocks,
+        },
+    ) = (unit.encoder, unit.decoder)
+    else {
+        return Value::Null;
+    };
+    json!({
+        "head_blocks": head_blocks,
+        "latent": unit.latent_channels,
+        "stride": unit.stride,
+        "step": unit.step,
+        "encoder_hidden": hidden,
+        "decoder_hidden": decoder_hidden,
+        "blocks": blocks,
     })
 }
 
@@ -170,6 +195,7 @@ impl Process {
             "tensors": tensors,
             "input": handed.input.dims(),
             "symbols": handed.symbol_dims(),
+            "training": handed.training,
             "checked": handed.checked,
             "threads": threads(),
         });

@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use split_backbone::{Part, Pictures, ResNetTail};
+use serde_json::Value;
+use split_backbone::{Part, Pictures, ResNetTail, SplitPoint};
 use split_bottleneck::{
     ActivationCache, ClassifierDistortion, Head, Objective, RungCodec, Tail, TrainConfig, Training,
     UnitConfig, module_state,
@@ -11,7 +12,7 @@ use split_bottleneck::{
 use split_tensor::{Latent, Symbols};
 
 use super::line::Subject;
-use super::peers::{CHECKED, Handed, classifier_layout};
+use super::peers::{CHECKED, Handed, classifier_layout, training_layout};
 use crate::memory::heap_peak_bytes;
 use crate::rung::now;
 use crate::setup::Setup;
@@ -259,6 +260,8 @@ impl Inputs {
             state: module_state(network),
             input: self.input.clone(),
             symbols: &self.symbols,
+            training: head_blocks(bench)
+                .map_or(Value::Null, |blocks| training_layout(&bench.unit, blocks)),
             checked,
             scores: self.scores(bench, checked),
         }
@@ -312,6 +315,15 @@ impl First {
             .map(|step| of(step).map_or(0.0, |(_, ms)| *ms))
             .collect()
     }
+}
+
+/// Blocks in front of the cut; nothing where it lies behind the pool, which no unit is trained for.
+fn head_blocks(bench: &Bench) -> Option<usize> {
+    let opened = &bench.setup.opened;
+    let point: SplitPoint = opened.note.split.parse().ok()?;
+    // The first place is the stem, each other one lies behind one block more.
+    let place = opened.network.config().locate(point).ok()?;
+    (point != SplitPoint::Pool).then_some(place)
 }
 
 /// As many pictures as a batch holds.
