@@ -123,7 +123,8 @@ mod networks {
             // Each network says what is missing; numpy alone can be, which both engines need.
             let left_out = error.matches("peer left out").count();
             assert!(
-                left_out % 2 == 0 && (peers + left_out / 2 == 2 || (peers == 0 && left_out == 2)),
+                left_out.is_multiple_of(2)
+                    && (peers + left_out / 2 == 2 || (peers == 0 && left_out == 2)),
                 "{peers}: {error}"
             );
         }

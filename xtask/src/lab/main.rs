@@ -67,7 +67,7 @@ enum Command {
     Decode(eval::DecodeArgs),
     /// Time head, unit, coder and tail per backend.
     #[command(after_help = examples::BENCH)]
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     /// Fetch a picture set.
     #[command(after_help = examples::DATA)]
     Data(data::DataArgs),

@@ -136,8 +136,8 @@ struct Bench<'a> {
 
 /// A network whose batch norms are folded.
 enum Network {
-    Classifier(ResNet),
-    Detector(Yolox),
+    Classifier(Box<ResNet>),
+    Detector(Box<Yolox>),
 }
 
 impl Network {
@@ -145,11 +145,11 @@ impl Network {
         Ok(match config {
             BackboneConfig::ResNet(config) => {
                 let network = config.init_seeded(seed, device).fold_batch_norm();
-                Self::Classifier(with_biases(network, seed)?)
+                Self::Classifier(Box::new(with_biases(network, seed)?))
             }
             BackboneConfig::Yolox(config) => {
                 let network = config.init_seeded(seed, device).fold_batch_norm();
-                Self::Detector(with_biases(network, seed)?)
+                Self::Detector(Box::new(with_biases(network, seed)?))
             }
             other => anyhow::bail!("no network is built of {other:?} here"),
         })
@@ -165,8 +165,8 @@ impl Network {
 
     fn state(&self) -> ModuleState {
         match self {
-            Self::Classifier(network) => module_state(network),
-            Self::Detector(network) => module_state(network),
+            Self::Classifier(network) => module_state(network.as_ref()),
+            Self::Detector(network) => module_state(network.as_ref()),
         }
     }
 }

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use clap::ValueEnum as _;
 use rand_core::SeedableRng;
 use rand_pcg::Pcg64;
-use split_backbone::{GraphCut, Head, ResNetHead, YoloxHead, cut, cut_yolox};
+use split_backbone::{GraphCut, Head, cut, cut_yolox};
 use split_bottleneck::{UnitEncoder, module_state};
 
 use super::super::line::{Line, Subject, Times, holding, line};
@@ -18,14 +18,9 @@ use crate::rung::now;
 /// Runs whose heap is measured; the first one also fills what threads keep for later.
 const MEASURED: usize = 3;
 
-enum CutHead {
-    Classifier(ResNetHead),
-    Detector(YoloxHead),
-}
-
 /// What runs on the device in front of the coder.
 struct HeadUnit {
-    head: CutHead,
+    head: Box<dyn Head>,
     encoder: UnitEncoder,
     /// Its layout and latent.
     unit: String,
@@ -36,13 +31,15 @@ struct HeadUnit {
 impl HeadUnit {
     fn new(args: &NetworksArgs, bench: &Bench<'_>) -> Result<Self> {
         let model = bench.model;
-        let head = match &bench.network {
+        let head: Box<dyn Head> = match &bench.network {
             Network::Classifier(network) => {
-                CutHead::Classifier(cut(network, model.split.parse()?)?.0)
+                let (head, _) = cut(network, model.split.parse()?)?;
+                Box::new(head)
             }
             // As units are trained for it.
             Network::Detector(network) => {
-                CutHead::Detector(cut_yolox(network, model.split.parse()?).0.lifted())
+                let (head, _) = cut_yolox(network, model.split.parse()?);
+                Box::new(head.lifted())
             }
         };
         let graph = model.config.graph(model.input)?;
@@ -76,10 +73,7 @@ impl HeadUnit {
     }
 
     fn run(&self, bench: &Bench<'_>, input: Tensor<4>) {
-        let activation = match &self.head {
-            CutHead::Classifier(head) => head.forward(input),
-            CutHead::Detector(head) => head.forward(input),
-        };
+        let activation = self.head.forward(input);
         done(self.encoder.forward(activation), &bench.device);
     }
 }
