@@ -40,7 +40,7 @@ pub struct Call {
 }
 
 /// Stands for all calls where a job names its connection.
-const CALLS: u64 = u64::MAX;
+pub(crate) const CALLS: u64 = u64::MAX;
 
 /// An edge without its transport and its worker: connections in front of one scheduler.
 ///

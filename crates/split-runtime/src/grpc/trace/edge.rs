@@ -8,7 +8,7 @@ use tonic::metadata::MetadataMap;
 use super::span::{Note, Parent, Part, Place, Tracer};
 use crate::grpc::clock::wall_now;
 use crate::proto::{Answer, Contract, FrameRecord, Status, rung_of};
-use crate::serving::{Batch, Call, JobId};
+use crate::serving::{Batch, CALLS, Call, JobId};
 use crate::time::Time;
 
 /// What the edge knows of a frame when it ends.
@@ -45,9 +45,6 @@ pub(crate) struct Recorder {
     calls: BTreeMap<u32, OpenCall>,
     ran: Option<Ran>,
 }
-
-/// Number of the connection of all calls in a batch.
-const CALLS: u64 = u64::MAX;
 
 impl Recorder {
     pub(crate) const fn new(tracer: Tracer) -> Self {
@@ -165,6 +162,10 @@ impl Recorder {
     }
 
     fn note(&self, now: Time, parent: &Parent, job: Option<JobId>, kind: SpanKind, frame: Frame) {
+        let place = self.tracer.place(parent);
+        if !place.is_recorded() {
+            return;
+        }
         // The clock of the edge only says how long ago something was; what time it was, the system does.
         let wall = wall_now();
         let at = |time: Time| before(wall, now.since(time));
@@ -188,7 +189,7 @@ impl Recorder {
             ));
         }
         self.tracer.note(Note {
-            place: self.tracer.place(parent),
+            place,
             name: "frame",
             kind,
             start: at(frame.received),

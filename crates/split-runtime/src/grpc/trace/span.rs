@@ -56,6 +56,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.context.is_sampled()
+    }
+
     /// For what lies below this span.
     pub(crate) fn as_parent(&self) -> Parent {
         Parent(Some(self.context.clone()))
@@ -220,7 +224,7 @@ impl Tracer {
 
     /// Takes a note; never waits.
     pub(crate) fn note(&self, note: Note) {
-        if !note.place.context.is_sampled() {
+        if !note.place.is_recorded() {
             return;
         }
         let spans = note.spans();
