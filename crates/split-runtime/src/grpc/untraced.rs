@@ -24,11 +24,11 @@ pub(crate) struct TraceCounts {
     pub(crate) failed: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Parent;
 
 impl Parent {
-    pub(crate) const fn of_metadata(_: &MetadataMap) -> Self {
+    pub(crate) const fn of_stream(_: Option<&Tracer>, _: &MetadataMap) -> Self {
         Self
     }
 }

@@ -28,10 +28,7 @@ impl SplitEdge for StreamService {
     ) -> Result<Response<ConnectStream>, Status> {
         let connection = request.extensions().get::<ConnectionUse>().cloned();
         let client = connection.as_ref().map_or(0, ConnectionUse::client);
-        let parent = match self.core.tracer {
-            Some(_) => Parent::of_metadata(request.metadata()),
-            None => Parent::default(),
-        };
+        let parent = Parent::of_stream(self.core.tracer.as_ref(), request.metadata());
         let Some((id, outgoing)) = self.core.open_stream(client, parent) else {
             return Err(Status::unavailable("the edge takes no more streams"));
         };

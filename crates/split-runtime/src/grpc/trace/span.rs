@@ -19,6 +19,11 @@ use super::export::TraceCounts;
 pub(crate) struct Parent(Option<SpanContext>);
 
 impl Parent {
+    /// Of the frames of a stream that was opened with this metadata.
+    pub(crate) fn of_stream(tracer: Option<&Tracer>, metadata: &MetadataMap) -> Self {
+        tracer.map_or(Self(None), |_| Self::of_metadata(metadata))
+    }
+
     /// The caller's span, as `traceparent` and `tracestate` name it.
     pub(crate) fn of_metadata(metadata: &MetadataMap) -> Self {
         if metadata.get("traceparent").is_none() {
