@@ -45,6 +45,17 @@ const CORNERS: &[Call] = &[
     // Its own dev-dependency turns `grpc` and `sim` on. `models` and `bin` need Burn, which would be built
     // a second time here; the tests of the whole workspace cover them.
     call(&["test", "--package", "split-runtime", "--locked"]),
+    // The tests of the whole workspace must not turn `otel` on: Burn's build would change with it.
+    call(&[
+        "test",
+        "--package",
+        "split-runtime",
+        "--features",
+        "otel",
+        "--test",
+        "otel",
+        "--locked",
+    ]),
     call(&["check", "--package", "split-runtime", "--locked"]),
     call(&[
         "check",

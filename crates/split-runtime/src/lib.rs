@@ -32,6 +32,7 @@
 //! | `bin` | the programs `split-edge` and `split-device`, on Burn's flex backend; `wgpu` adds another |
 //! | `demo` | the program behind `cargo xtask demo`: both of them, a link and a page |
 //! | `loopback` | the program behind `cargo xtask bench loopback` |
+//! | `otel` | `grpc`, and a span a frame or request for a collector of OpenTelemetry |
 //! | `sim` | module `sim`: links, faults and whole systems in virtual time |
 //! | `study` | the program behind `cargo xtask simulate` |
 //!
@@ -58,7 +59,7 @@ pub use policy::{
 pub use policy::{MAX_MENU_BYTES, MENU_SCHEMA, MenuFileError, Speeds};
 pub use proto::{
     Answer, ConfigError, Contract, DeviceConfig, DeviceConnection, DeviceEvent, EdgeConfig,
-    EdgeConnection, EdgeCounts, EdgeEvent, FrameError, MAX_BODY_BYTES, MAX_BUDGET_US,
+    EdgeConnection, EdgeCounts, EdgeEvent, FrameError, FrameRecord, MAX_BODY_BYTES, MAX_BUDGET_US,
     MAX_CONTRACTS, MAX_DETAIL_BYTES, MAX_IN_FLIGHT, MAX_MESSAGE_BYTES, MAX_NAME_BYTES,
     MAX_PROBE_BYTES, MAX_TRANSMIT_BYTES, MessageError, Outcome, PROTOCOL_VERSION, ProtocolError,
     ReplyError, Request, SendError, Status, Transport,

@@ -45,6 +45,47 @@ fn a_frame_is_answered_with_what_the_edge_measured() {
 }
 
 #[test]
+fn every_frame_that_came_has_one_record_of_its_end() {
+    let mut pair = Pair::opened();
+    pair.edge.keep_records();
+    let answered = pair.send(3, 100_000).unwrap();
+    pair.run_for(6_000);
+    pair.answer_all();
+    let body = frame(3, 7);
+    let other = Request {
+        split: 1,
+        rung: 2,
+        budget_us: 100_000,
+        body: &body,
+    };
+    let refused = pair.device.send(pair.now, &other).unwrap();
+    let late = pair.send(1, 20_000).unwrap();
+    pair.run_for(40_000);
+    let lost = pair.send(1, 100_000).unwrap();
+    pair.run_for(6_000);
+    pair.edge.transport_lost(pair.now);
+    let records: Vec<FrameRecord> = std::iter::from_fn(|| pair.edge.poll_record()).collect();
+    let ends: Vec<_> = records.iter().map(|one| (one.seq, one.status)).collect();
+    let expected = [
+        (answered, Some(Status::Ok)),
+        (refused, Some(Status::BadFrame)),
+        (late, Some(Status::Expired)),
+        (lost, None),
+    ];
+    assert_eq!(ends, expected);
+    let first = &records[0];
+    assert_eq!((first.split.as_deref(), first.rung), (Some("layer1"), 3));
+    assert_eq!(
+        (first.frame_bytes, first.answer_bytes),
+        (body.len(), body.len())
+    );
+    assert_eq!((first.queue_us, first.batch), (10, 1));
+    assert_eq!(first.ended.since(first.received), 1_000);
+    assert_eq!(records[1].split.as_deref(), Some("layer2"));
+    assert_eq!(records[2].ended.since(records[2].received), 20_000);
+}
+
+#[test]
 fn the_edge_takes_the_split_points_it_shares() {
     let device = DeviceConfig::new(vec![contract("layer1"), contract("layer3")]);
     let edge = EdgeConfig::new(vec![contract("layer2"), contract("layer3")]);

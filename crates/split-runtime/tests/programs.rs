@@ -624,5 +624,16 @@ mod programs {
             let said = failure_of(&mut command);
             assert!(said.contains(&format!("{} = 0", &flag[2..])), "{said}");
         }
+        let mut command = processes::edge();
+        command.args(["--otlp-endpoint", "collector"]);
+        let said = failure_of(command.arg("--models").arg(&rig.models));
+        let why = match cfg!(feature = "otel") {
+            true => "expected is http://HOST:PORT",
+            false => "without the feature `otel`",
+        };
+        assert!(
+            said.contains("otlp-endpoint") && said.contains(why),
+            "{said}"
+        );
     }
 }

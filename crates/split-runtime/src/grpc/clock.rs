@@ -1,3 +1,5 @@
+#[cfg(feature = "otel")]
+use std::time::SystemTime;
 use std::time::{Duration, Instant};
 
 use crate::time::Time;
@@ -29,6 +31,16 @@ impl Clock {
         let after = Duration::from_micros(time.as_us()).min(YEAR);
         tokio::time::Instant::from_std(self.start + after)
     }
+}
+
+/// What time it is, for whoever compares machines; nothing else depends on it.
+#[cfg(feature = "otel")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the transport is where time enters"
+)]
+pub(crate) fn wall_now() -> SystemTime {
+    SystemTime::now()
 }
 
 pub(crate) fn whole_us(duration: Duration) -> u64 {

@@ -11,6 +11,9 @@
 //! Device::request -> Dispatcher -> DeviceConnection -> chunks ==TLS==> acceptor -> EdgeHub -> EdgeModel
 //! ```
 //!
+//! With the feature `otel`, [`Edge::start_traced`] and [`Device::start_traced`] send a span a frame or request to
+//! a collector of OpenTelemetry.
+//!
 //! All decisions are made by the sans-IO parts of this crate, which the simulator drives too; here are
 //! only sockets, certificates, threads and time.
 
@@ -20,6 +23,11 @@ mod edge;
 mod outgoing;
 mod pb;
 mod tls;
+#[cfg(feature = "otel")]
+mod trace;
+#[cfg(not(feature = "otel"))]
+#[path = "untraced.rs"]
+mod trace;
 
 pub use device::{Device, DeviceError, DeviceOptions, EdgeAddress, Fallback, OwnedRequest, Reply};
 pub use edge::{
@@ -28,6 +36,8 @@ pub use edge::{
 };
 pub use outgoing::MAX_CHUNK_BYTES;
 pub use tls::{DevicePem, EdgePem, TlsError, TlsSource};
+#[cfg(feature = "otel")]
+pub use trace::{TraceCounts, TraceError, TraceOptions, Traces};
 
 /// The generated clients and messages, for tools and tests that speak the protocols directly.
 pub mod wire {

@@ -8,6 +8,7 @@ use super::limits::{
 };
 use super::message::{Answer, FrameHead, Message, MessageReader, Status};
 use super::outbox::{Outbox, Transport};
+use super::record::{FrameRecord, Records};
 use super::replay::Replay;
 use crate::time::{Time, clamp_us};
 
@@ -181,6 +182,7 @@ pub struct EdgeConnection {
     last_received: Time,
     message_since: Option<Time>,
     counts: EdgeCounts,
+    records: Records,
 }
 
 impl EdgeConnection {
@@ -207,6 +209,7 @@ impl EdgeConnection {
             last_received: now,
             message_since: None,
             counts: EdgeCounts::default(),
+            records: Records::default(),
             config,
         })
     }
@@ -246,11 +249,23 @@ impl EdgeConnection {
         };
         self.deadlines.remove(&(frame.deadline, seq));
         self.counts.replied += 1;
+        self.records.end(self.now, seq, &answer);
         let written = self.outbox.write(&Message::Answer { seq, answer });
         written.map_err(|error| {
             self.close(error.clone());
             ReplyError::Closed(error)
         })
+    }
+
+    /// From here on [`Self::poll_record`] says what became of each frame; it has to be called like
+    /// [`Self::poll_event`] then, or they pile up.
+    pub const fn keep_records(&mut self) {
+        self.records.keep();
+    }
+
+    /// What became of a frame, if records are kept: one for each that came.
+    pub fn poll_record(&mut self) -> Option<FrameRecord> {
+        self.records.poll()
     }
 
     /// Serves other contracts than those of the config, as long as no hello has come; `false` after it.
@@ -517,6 +532,9 @@ impl EdgeConnection {
                 highest: self.replay.highest(),
             });
         }
+        let contract = self.contract_of(head.split);
+        let split = contract.map(|index| self.config.contracts[index].split.as_str());
+        self.records.begin(self.now, &head, split, body.len());
         match self.check_frame(&head, &body) {
             Ok(contract) => {
                 let budget_us = u64::from(head.budget_us.min(MAX_BUDGET_US));
@@ -538,6 +556,7 @@ impl EdgeConnection {
             Err((status, detail)) => {
                 self.counts.refused += 1;
                 let answer = Answer::refusal(status, 0, 0, detail);
+                self.records.end(self.now, head.seq, &answer);
                 self.outbox.write(&Message::Answer {
                     seq: head.seq,
                     answer,
@@ -546,16 +565,16 @@ impl EdgeConnection {
         }
     }
 
+    /// Index in the config of a contract that the device numbers so.
+    fn contract_of(&self, split: u8) -> Option<usize> {
+        self.contracts.get(usize::from(split)).copied().flatten()
+    }
+
     fn check_frame(&self, head: &FrameHead, body: &[u8]) -> Result<usize, (Status, String)> {
         if let State::Draining { .. } = self.state {
             return Err((Status::Draining, String::new()));
         }
-        let contract = self
-            .contracts
-            .get(usize::from(head.split))
-            .copied()
-            .flatten();
-        let Some(index) = contract else {
+        let Some(index) = self.contract_of(head.split) else {
             let detail = format!("split {} isn't one of this connection", head.split);
             return Err((Status::UnknownSplit, detail));
         };
@@ -582,6 +601,7 @@ impl EdgeConnection {
         self.counts.expired += 1;
         let queue_us = clamp_us(self.now.since(frame.received));
         let answer = Answer::refusal(Status::Expired, queue_us, 0, String::new());
+        self.records.end(self.now, seq, &answer);
         self.events.push_back(EdgeEvent::Expired { seq });
         self.write_or_close(&Message::Answer { seq, answer });
     }
@@ -628,6 +648,7 @@ impl EdgeConnection {
         self.state = State::Closed;
         self.deadlines.clear();
         self.in_flight.clear();
+        self.records.lose(self.now);
         self.events.push_back(EdgeEvent::Closed(error));
     }
 
@@ -635,6 +656,7 @@ impl EdgeConnection {
     fn refuse_rest(&mut self) {
         for seq in std::mem::take(&mut self.in_flight).into_keys() {
             let answer = Answer::refusal(Status::Draining, 0, 0, String::new());
+            self.records.end(self.now, seq, &answer);
             // A full outbox means that the device reads nothing: it will see the end instead.
             if self.outbox.write(&Message::Answer { seq, answer }).is_err() {
                 return;

@@ -9,6 +9,7 @@ mod limits;
 mod message;
 mod outbox;
 mod outcome;
+mod record;
 mod replay;
 mod wire;
 
@@ -28,3 +29,4 @@ pub use limits::{
 pub use message::{Answer, Status};
 pub use outbox::Transport;
 pub use outcome::{DeviceEvent, Outcome, Request, SendError};
+pub use record::FrameRecord;

@@ -5,7 +5,7 @@ use super::config::SchedulerConfig;
 use super::job::{Batch, Job, JobError, JobId, SchedulerCounts, ServedKey};
 use super::scheduler::EdgeScheduler;
 use crate::proto::{
-    Answer, ConfigError, Contract, EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent,
+    Answer, ConfigError, Contract, EdgeConfig, EdgeConnection, EdgeCounts, EdgeEvent, FrameRecord,
     MAX_BUDGET_US, ProtocolError, ReplyError, Status, check_body, check_bounds, check_range,
     rung_of,
 };
@@ -40,7 +40,7 @@ pub struct Call {
 }
 
 /// Stands for all calls where a job names its connection.
-const CALLS: u64 = u64::MAX;
+pub(crate) const CALLS: u64 = u64::MAX;
 
 /// An edge without its transport and its worker: connections in front of one scheduler.
 ///
@@ -66,6 +66,9 @@ pub struct EdgeHub {
     past: EdgeCounts,
     next_id: u64,
     drain_us: Option<u64>,
+    /// Whether connections that begin keep records.
+    keeps_records: bool,
+    records: VecDeque<(u64, FrameRecord)>,
 }
 
 #[derive(Debug)]
@@ -102,6 +105,8 @@ impl EdgeHub {
             past: EdgeCounts::default(),
             next_id: 0,
             drain_us: None,
+            keeps_records: false,
+            records: VecDeque::new(),
             keys: config.keys.into(),
             connection: config.connection,
             connections_max: config.connections_max,
@@ -114,7 +119,10 @@ impl EdgeHub {
             return None;
         }
         // The config was checked by `new`.
-        let connection = EdgeConnection::new(self.connection.clone(), now).ok()?;
+        let mut connection = EdgeConnection::new(self.connection.clone(), now).ok()?;
+        if self.keeps_records {
+            connection.keep_records();
+        }
         let id = self.next_id;
         self.next_id += 1;
         let entry = Entry {
@@ -126,6 +134,17 @@ impl EdgeHub {
         self.connections.insert(id, entry);
         self.settle(now, id);
         Some(id)
+    }
+
+    /// From here on [`Self::poll_record`] says what became of the frames of new connections; it has to
+    /// be called then, or they pile up. What became of calls their caller knows.
+    pub const fn keep_records(&mut self) {
+        self.keeps_records = true;
+    }
+
+    /// What became of a frame of this connection, if records are kept.
+    pub fn poll_record(&mut self) -> Option<(u64, FrameRecord)> {
+        self.records.pop_front()
     }
 
     /// Takes bytes of a connection. Bytes of one that ended are ignored.
@@ -475,6 +494,13 @@ impl EdgeHub {
                 }
                 Some(EdgeEvent::Opened { .. }) => {}
                 None => break,
+            }
+        }
+        if self.keeps_records
+            && let Some(entry) = self.connections.get_mut(&id)
+        {
+            while let Some(record) = entry.connection.poll_record() {
+                self.records.push_back((id, record));
             }
         }
         self.set_timer(id);

@@ -13,6 +13,8 @@ mod standing;
 pub use clients::ClientLimits;
 pub use config::{DropRule, Order, SchedulerConfig};
 pub use cost::BatchCost;
+#[cfg(feature = "otel")]
+pub(crate) use hub::CALLS;
 pub use hub::{Call, EdgeHub, HubConfig};
 pub use job::{
     Batch, BatchKey, BatchMember, CostGuess, Dropped, Job, JobError, JobId, Refusal,

@@ -99,6 +99,10 @@ pub(crate) struct EdgeSettings {
     /// the default, leaves that to SIGHUP.
     #[arg(long, env = "SPLIT_EDGE_POLL_SECONDS", value_name = "S")]
     pub(crate) poll_seconds: Option<u64>,
+    /// Collector of OpenTelemetry that gets a span a frame: OTLP over gRPC in the clear, such as
+    /// `http://127.0.0.1:4317`. Only where the feature `otel` was built in. Default: none.
+    #[arg(long, env = "SPLIT_EDGE_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
 }
 
 impl EdgeSettings {

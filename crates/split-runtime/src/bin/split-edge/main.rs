@@ -10,6 +10,7 @@ mod config;
 mod repository;
 mod serve;
 mod shelf;
+mod spans;
 mod stamp;
 
 use std::process::ExitCode;

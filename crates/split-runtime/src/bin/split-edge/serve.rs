@@ -14,6 +14,7 @@ use crate::program::signals::Signals;
 use crate::program::{backend, out};
 use crate::repository::{Look, Repository, Served, guarded};
 use crate::shelf::Shelf;
+use crate::spans::Spans;
 use crate::stamp::{Stamp, stamp};
 
 /// How much longer than their last stream models stay loaded.
@@ -34,6 +35,7 @@ pub(crate) fn run(settings: &EdgeSettings) -> Result<ExitCode> {
         .build()
         .context("starting the threads for connections")?;
     let result = runtime.block_on(async {
+        let spans = Spans::start(settings.otlp_endpoint.as_deref())?;
         // Before models are loaded: that may take longer than a supervisor waits.
         let mut signals = Signals::listen(true)?;
         let Some(repository) = first(repository, &mut signals).await? else {
@@ -50,7 +52,7 @@ pub(crate) fn run(settings: &EdgeSettings) -> Result<ExitCode> {
         options.placement = Placement::Thread;
         let shelf = Shelf::default();
         let on_shelf = put_new(&shelf, &repository, &[]);
-        let edge = Edge::start(options, shelf.clone()).await?;
+        let edge = spans.edge(options, shelf.clone()).await?;
         let models = Models {
             repository: Some(repository),
             shelf,
@@ -59,7 +61,9 @@ pub(crate) fn run(settings: &EdgeSettings) -> Result<ExitCode> {
             notice,
             said: Vec::new(),
         };
-        serve(edge, models, certificates, poll, signals).await
+        let result = serve(edge, models, certificates, poll, signals).await;
+        spans.close().await;
+        result
     });
     // A model that is being loaded must not hold up the end.
     runtime.shutdown_background();

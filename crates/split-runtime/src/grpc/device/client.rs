@@ -6,6 +6,9 @@ use tokio::task::JoinHandle;
 use super::connect::keep_connected;
 use super::core::{Core, DeviceError, Fallback, LinkState, OwnedRequest, Reply};
 use super::options::DeviceOptions;
+#[cfg(feature = "otel")]
+use crate::grpc::trace::Traces;
+use crate::grpc::trace::{RequestSpan, Tracer};
 use crate::resilience::{Dispatcher, DispatcherCounts};
 
 /// A device that keeps streams to its edges open and gives each request one ending.
@@ -14,6 +17,7 @@ use crate::resilience::{Dispatcher, DispatcherCounts};
 pub struct Device {
     core: Arc<Core>,
     tasks: Vec<JoinHandle<()>>,
+    tracer: Option<Tracer>,
 }
 
 impl Device {
@@ -25,19 +29,21 @@ impl Device {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(options: DeviceOptions) -> Result<Self, DeviceError> {
-        options.check()?;
-        let dispatcher = Dispatcher::new(options.dispatcher.clone())?;
-        let edges = options.edges.len();
-        let core = Arc::new(Core::new(dispatcher, options.connection.clone(), edges)?);
-        let options = Arc::new(options);
-        let mut tasks: Vec<JoinHandle<()>> = (0..edges)
-            .map(|link| {
-                let (core, options) = (Arc::clone(&core), Arc::clone(&options));
-                tokio::spawn(keep_connected(core, options, link))
-            })
-            .collect();
-        tasks.push(tokio::spawn(Arc::clone(&core).keep_time()));
-        Ok(Self { core, tasks })
+        Self::launch(options, None)
+    }
+
+    /// As [`Self::start`], with a span for each request, from asking to its ending. It lies below the span of
+    /// OpenTelemetry that is current where the request is first polled. The edge's spans are of other traces:
+    /// a frame carries none.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[cfg(feature = "otel")]
+    pub fn start_traced(options: DeviceOptions, traces: &Traces) -> Result<Self, DeviceError> {
+        Self::launch(options, Some(traces.tracer()))
     }
 
     /// Waits until any edge accepted a contract; gives the accepted ones by index.
@@ -68,8 +74,7 @@ impl Device {
     /// # Errors
     /// [`DeviceError`] with how the request ended, at its deadline at the latest.
     pub async fn request(&self, request: OwnedRequest) -> Result<Reply, DeviceError> {
-        let receiver = self.core.submit(request, None)?;
-        receiver.await.unwrap_or(Err(DeviceError::Closed))
+        self.answered(request, None).await
     }
 
     /// Has a frame answered by an edge, or by `fallback` where that would be too late. Needs
@@ -82,8 +87,7 @@ impl Device {
         request: OwnedRequest,
         fallback: Fallback,
     ) -> Result<Reply, DeviceError> {
-        let receiver = self.core.submit(request, Some(fallback))?;
-        receiver.await.unwrap_or(Err(DeviceError::Closed))
+        self.answered(request, Some(fallback)).await
     }
 
     /// What became of the requests.
@@ -95,6 +99,41 @@ impl Device {
     /// Ends the streams; open requests end with [`DeviceError::Closed`].
     pub fn close(self) {
         drop(self);
+    }
+
+    fn launch(options: DeviceOptions, tracer: Option<Tracer>) -> Result<Self, DeviceError> {
+        options.check()?;
+        let dispatcher = Dispatcher::new(options.dispatcher.clone())?;
+        let edges = options.edges.len();
+        let core = Arc::new(Core::new(dispatcher, options.connection.clone(), edges)?);
+        let options = Arc::new(options);
+        let mut tasks: Vec<JoinHandle<()>> = (0..edges)
+            .map(|link| {
+                let (core, options) = (Arc::clone(&core), Arc::clone(&options));
+                tokio::spawn(keep_connected(core, options, link))
+            })
+            .collect();
+        tasks.push(tokio::spawn(Arc::clone(&core).keep_time()));
+        Ok(Self {
+            core,
+            tasks,
+            tracer,
+        })
+    }
+
+    async fn answered(
+        &self,
+        request: OwnedRequest,
+        fallback: Option<Fallback>,
+    ) -> Result<Reply, DeviceError> {
+        let split = self.core.split_name(request.split);
+        let span = RequestSpan::begin(self.tracer.as_ref(), split, &request);
+        let result = match self.core.submit(request, fallback) {
+            Ok(receiver) => receiver.await.unwrap_or(Err(DeviceError::Closed)),
+            Err(error) => Err(error),
+        };
+        span.end(&result);
+        result
     }
 }
 

@@ -355,6 +355,11 @@ impl Core {
         self.links.send_modify(|links| links[link] = state);
     }
 
+    pub(crate) fn split_name(&self, split: u8) -> Option<&str> {
+        let contract = self.connection.contracts.get(usize::from(split));
+        contract.map(|contract| contract.split.as_str())
+    }
+
     pub(crate) fn counts(&self) -> DispatcherCounts {
         self.lock().dispatcher.counts()
     }

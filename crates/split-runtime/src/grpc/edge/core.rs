@@ -10,6 +10,7 @@ use super::metrics::{Metrics, Snapshot};
 use super::model::Runner;
 use crate::grpc::clock::Clock;
 use crate::grpc::outgoing::Outgoing;
+use crate::grpc::trace::{Parent, Recorder, Tracer};
 use crate::proto::{Answer, ConfigError, Contract, ProtocolError, Status};
 use crate::serving::{Batch, Call, EdgeHub, ServedKey};
 use crate::time::Time;
@@ -27,6 +28,8 @@ pub enum Placement {
 pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    /// Where spans go, if anywhere.
+    pub(crate) tracer: Option<Tracer>,
     /// What the hub serves, to be read without its lock.
     contracts: RwLock<Arc<[Contract]>>,
     state: Mutex<State>,
@@ -47,14 +50,25 @@ struct State {
     thread_waits: bool,
     stopped: bool,
     panics: u64,
+    recorder: Option<Recorder>,
     scratch: Vec<u8>,
 }
 
 impl Core {
-    pub(crate) fn new(hub: EdgeHub, clock: Clock, inline: Option<Box<dyn Runner>>) -> Self {
+    pub(crate) fn new(
+        mut hub: EdgeHub,
+        clock: Clock,
+        inline: Option<Box<dyn Runner>>,
+        tracer: Option<Tracer>,
+    ) -> Self {
+        let recorder = tracer.clone().map(Recorder::new);
+        if recorder.is_some() {
+            hub.keep_records();
+        }
         Self {
             clock,
             metrics: Metrics::default(),
+            tracer,
             contracts: RwLock::new(hub.contracts().into()),
             state: Mutex::new(State {
                 hub,
@@ -65,6 +79,7 @@ impl Core {
                 thread_waits: false,
                 stopped: false,
                 panics: 0,
+                recorder,
                 scratch: Vec::new(),
             }),
             work: Condvar::new(),
@@ -106,11 +121,14 @@ impl Core {
     }
 
     /// Begins a stream; `None` if there are as many as may be or the edge drains.
-    pub(crate) fn open_stream(&self, client: u64) -> Option<(u64, Arc<Outgoing>)> {
+    pub(crate) fn open_stream(&self, client: u64, parent: Parent) -> Option<(u64, Arc<Outgoing>)> {
         let mut state = self.lock();
         let id = state.hub.accept(self.clock.now(), client)?;
         let outgoing = Arc::new(Outgoing::default());
         state.peers.insert(id, Arc::clone(&outgoing));
+        if let Some(recorder) = &mut state.recorder {
+            recorder.stream_opened(id, parent);
+        }
         self.settle(&mut state);
         Some((id, outgoing))
     }
@@ -133,6 +151,7 @@ impl Core {
         &self,
         contract: &Contract,
         mut call: Call,
+        parent: &Parent,
     ) -> Result<(u32, oneshot::Receiver<Answer>), Answer> {
         self.metrics.bytes_in.add(call.body.len() as u64);
         let mut state = self.lock();
@@ -143,7 +162,13 @@ impl Core {
             return Err(Answer::refusal(Status::UnknownSplit, 0, 0, detail));
         };
         call.contract = index;
-        let taken = state.hub.call(self.clock.now(), call);
+        let now = self.clock.now();
+        let note = state.recorder.as_ref();
+        let note = note.map(|recorder| recorder.call(now, contract, &call, parent));
+        let taken = state.hub.call(now, call);
+        if let (Some(recorder), Some(note)) = (&mut state.recorder, note) {
+            recorder.call_begun(now, note, taken.as_ref().copied());
+        }
         let result = taken.map(|id| {
             let (sender, receiver) = oneshot::channel();
             state.callers.insert(id, sender);
@@ -158,6 +183,9 @@ impl Core {
         let mut state = self.lock();
         state.callers.remove(&id);
         state.hub.cancel_call(id);
+        if let Some(recorder) = &mut state.recorder {
+            recorder.call_ended(self.clock.now(), id, None);
+        }
         self.settle(&mut state);
     }
 
@@ -231,6 +259,7 @@ impl Core {
             waiting_bytes: scheduler.waiting_bytes() as u64,
             oldest_us: scheduler.oldest_us(self.clock.now()),
             panics: state.panics,
+            spans: self.tracer.as_ref().map(Tracer::counts),
             ready: self.is_ready(),
         }
     }
@@ -259,6 +288,7 @@ impl Core {
     fn run(&self, mut batch: Batch, runner: &mut dyn Runner) {
         let started = self.clock.now();
         runner.decode(&batch);
+        let decoded = self.clock.now();
         {
             let mut state = self.lock();
             state.hub.drop_late(self.clock.now(), &mut batch);
@@ -274,6 +304,9 @@ impl Core {
         let mut state = self.lock();
         state.panics = runner.panics();
         let now = self.clock.now();
+        if let Some(recorder) = &mut state.recorder {
+            recorder.batch_ran(&batch, started, decoded, now);
+        }
         state.hub.batch_done(now, &batch, compute_us, results);
         self.settle(&mut state);
     }
@@ -283,12 +316,17 @@ impl Core {
         while let Some(batch) = state.hub.next_batch(self.clock.now()) {
             let started = self.clock.now();
             runner.decode(&batch);
+            let decoded = self.clock.now();
             let results = runner.run(&batch);
             let now = self.clock.now();
             let compute_us = now.since(started);
             self.note(&batch, compute_us);
             state.panics = runner.panics();
+            if let Some(recorder) = &mut state.recorder {
+                recorder.batch_ran(&batch, started, decoded, now);
+            }
             state.hub.batch_done(now, &batch, compute_us, results);
+            self.answer(state);
         }
     }
 
@@ -320,14 +358,12 @@ impl Core {
             }
         }
         state.scratch = scratch;
+        self.answer(state);
         while let Some((id, error)) = state.hub.poll_closed() {
-            self.close_stream(state.peers.remove(&id), &error);
-        }
-        while let Some((id, answer)) = state.hub.poll_answer() {
-            if let Some(caller) = state.callers.remove(&id) {
-                // The caller may have gone; then the answer is worth nothing.
-                let _ = caller.send(answer);
+            if let Some(recorder) = &mut state.recorder {
+                recorder.stream_closed(id);
             }
+            self.close_stream(state.peers.remove(&id), &error);
         }
         if state.thread_waits && state.hub.counts().waiting > 0 {
             self.work.notify_one();
@@ -336,6 +372,25 @@ impl Core {
         if next.is_some_and(|at| state.armed.is_none_or(|armed| at < armed)) {
             state.armed = next;
             self.timer.notify_one();
+        }
+    }
+
+    /// Answers calls, and writes down how they and the frames of streams ended.
+    fn answer(&self, state: &mut State) {
+        while let Some((id, answer)) = state.hub.poll_answer() {
+            if let Some(recorder) = &mut state.recorder {
+                recorder.call_ended(self.clock.now(), id, Some(&answer));
+            }
+            if let Some(caller) = state.callers.remove(&id) {
+                // The caller may have gone; then the answer is worth nothing.
+                let _ = caller.send(answer);
+            }
+        }
+        if let Some(recorder) = &mut state.recorder {
+            while let Some((id, record)) = state.hub.poll_record() {
+                recorder.frame_ended(self.clock.now(), id, record);
+            }
+            recorder.batch_answered();
         }
     }
 

@@ -19,6 +19,7 @@ use crate::grpc::pb::inference::{
     ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
     ServerReadyResponse,
 };
+use crate::grpc::trace::{InferSpan, Parent};
 use crate::proto::{Answer, Contract, MAX_BUDGET_US, Status as Ending, bank_of};
 use crate::serving::Call;
 
@@ -94,8 +95,14 @@ impl GrpcInferenceService for InferenceService {
             connection.touch();
         }
         let sent_timeout = timeout_of(&request);
-        let request = request.into_inner();
-        let response = self.infer(client, sent_timeout, request).await;
+        let span = InferSpan::begin(self.core.tracer.as_ref(), request.metadata());
+        let caller = Caller {
+            client,
+            sent_timeout,
+            parent: span.as_parent(),
+        };
+        let response = self.infer(caller, request.into_inner()).await;
+        span.end(&response);
         if let Some(connection) = &connection {
             connection.touch();
         }
@@ -106,8 +113,7 @@ impl GrpcInferenceService for InferenceService {
 impl InferenceService {
     async fn infer(
         &self,
-        client: u64,
-        sent_timeout: Option<Duration>,
+        caller: Caller,
         request: ModelInferRequest,
     ) -> Result<ModelInferResponse, Status> {
         let found = self.find(&request.model_name, &request.model_version)?;
@@ -118,7 +124,7 @@ impl InferenceService {
             .map(u16::try_from)
             .transpose()
             .map_err(|_| bad("parameter `rung` is above 65535"))?;
-        let budget_us = self.budget_us(whole_number(&request, "timeout")?, sent_timeout)?;
+        let budget_us = self.budget_us(whole_number(&request, "timeout")?, caller.sent_timeout)?;
         let mut open = OpenCalls {
             core: Arc::clone(&self.core),
             ids: Vec::with_capacity(frames.len()),
@@ -126,7 +132,7 @@ impl InferenceService {
         let mut receivers = Vec::with_capacity(frames.len());
         for body in frames {
             let call = Call {
-                client,
+                client: caller.client,
                 // The core finds it under its lock.
                 contract: 0,
                 rung,
@@ -135,7 +141,7 @@ impl InferenceService {
             };
             let (id, receiver) = self
                 .core
-                .call(&contract, call)
+                .call(&contract, call, &caller.parent)
                 .map_err(|answer| refused(&answer))?;
             open.ids.push(id);
             receivers.push(receiver);
@@ -195,6 +201,13 @@ impl InferenceService {
             .unwrap_or(MAX_BUDGET_US)
             .min(MAX_BUDGET_US))
     }
+}
+
+/// What is known of a request beside its message.
+struct Caller {
+    client: u64,
+    sent_timeout: Option<Duration>,
+    parent: Parent,
 }
 
 /// Calls that are given up when their request goes away.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::grpc::trace::TraceCounts;
 use crate::proto::EdgeCounts;
 use crate::serving::SchedulerCounts;
 
@@ -123,6 +124,8 @@ pub(crate) struct Snapshot {
     pub(crate) waiting_bytes: u64,
     pub(crate) oldest_us: u64,
     pub(crate) panics: u64,
+    /// Where there are traces.
+    pub(crate) spans: Option<TraceCounts>,
     pub(crate) ready: bool,
 }
 
@@ -153,6 +156,23 @@ impl Metrics {
         for (name, help, value) in frame_counters(now).into_iter().chain(self.counters()) {
             header(&mut out, name, "counter", help);
             line(&mut out, name, value);
+        }
+        if let Some(spans) = now.spans {
+            let name = "split_edge_spans_total";
+            header(
+                &mut out,
+                name,
+                "counter",
+                "Spans of traces, by what became of them.",
+            );
+            let outcomes = [
+                ("exported", spans.exported),
+                ("dropped", spans.dropped),
+                ("failed", spans.failed),
+            ];
+            for (outcome, count) in outcomes {
+                line(&mut out, &format!("{name}{{outcome=\"{outcome}\"}}"), count);
+            }
         }
         for (name, help, value) in gauges(now) {
             header(&mut out, name, "gauge", help);

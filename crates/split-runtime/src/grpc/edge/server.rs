@@ -25,6 +25,9 @@ use crate::grpc::clock::Clock;
 use crate::grpc::outgoing::MAX_CHUNK_MESSAGE_BYTES;
 use crate::grpc::pb::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use crate::grpc::pb::stream::split_edge_server::SplitEdgeServer;
+use crate::grpc::trace::Tracer;
+#[cfg(feature = "otel")]
+use crate::grpc::trace::Traces;
 use crate::proto::{ConfigError, Contract, MAX_BUDGET_US};
 use crate::serving::{EdgeHub, ServedKey};
 
@@ -86,75 +89,22 @@ impl Edge {
     /// # Errors
     /// [`StartError`] where a setting is out of range or an address is taken.
     pub async fn start(options: EdgeOptions, model: impl EdgeModel) -> Result<Self, StartError> {
-        options.limits.check()?;
-        let clock = Clock::start();
-        let hub = EdgeHub::new(options.hub.clone(), clock.now())?;
-        let listener = listen(options.listen).await?;
-        let address = local(&listener, options.listen)?;
-        let admin = match options.admin {
-            Some(address) => Some(listen(address).await?),
-            None => None,
-        };
-        let admin_address = match (&admin, options.admin) {
-            (Some(listener), Some(asked)) => Some(local(listener, asked)?),
-            _ => None,
-        };
-        let staged: Box<dyn Runner> = Box::new(Staged::new(model));
-        let core = place(options.placement, staged, |inline| {
-            Arc::new(Core::new(hub, clock, inline))
-        })
-        .await?;
-        let connections = Connections::new(clock, options.limits.clone());
-        let tls = Arc::new(TlsSlot::new(options.tls));
-        let (ready, incoming) = mpsc::channel(64);
-        let acceptor = Arc::new(Acceptor {
-            core: Arc::clone(&core),
-            connections: Arc::clone(&connections),
-            tls: Arc::clone(&tls),
-            limits: options.limits.clone(),
-            ready,
-            handshakes: Arc::new(Semaphore::new(options.limits.handshakes_max)),
-        });
-        let (health, health_service) = tonic_health::server::health_reporter();
-        let router = server(&options.limits).add_service(health_service);
-        let router = add_services(router, &core, &options.limits);
-        let (stop, stopped) = oneshot::channel();
-        let incoming: ReceiverStream<io::Result<GuardedIo>> = ReceiverStream::new(incoming);
-        let server = tokio::spawn(async move {
-            let until = async {
-                // A sender that is gone stops it as well.
-                let _ = stopped.await;
-            };
-            // It ends by `until` alone; errors of single connections don't come up here.
-            let _ = router.serve_with_incoming_shutdown(incoming, until).await;
-        });
-        let timed = Arc::clone(&core);
-        let mut tasks = vec![
-            tokio::spawn(acceptor.run(listener)),
-            tokio::spawn(async move { timed.keep_time().await }),
-            tokio::spawn(sweep(
-                Arc::clone(&core),
-                Arc::clone(&connections),
-                options.limits,
-            )),
-        ];
-        if let Some(listener) = admin {
-            let (core, connections) = (Arc::clone(&core), Arc::clone(&connections));
-            tasks.push(tokio::spawn(admin::run(listener, core, connections)));
-        }
-        core.set_ready(true);
-        set_health(&health, ServingStatus::Serving).await;
-        Ok(Self {
-            core,
-            connections,
-            tls,
-            address,
-            admin_address,
-            health,
-            stop: Some(stop),
-            server,
-            tasks,
-        })
+        Self::launch(options, model, None).await
+    }
+
+    /// As [`Self::start`], with a span for each frame and for each unary request. A unary request lies below
+    /// the caller's span (`traceparent` in its metadata) and its frames below it; the frames of a stream
+    /// lie below what the metadata named that opened it, or each begins a trace of its own.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    #[cfg(feature = "otel")]
+    pub async fn start_traced(
+        options: EdgeOptions,
+        model: impl EdgeModel,
+        traces: &Traces,
+    ) -> Result<Self, StartError> {
+        Self::launch(options, model, Some(traces.tracer())).await
     }
 
     /// Where devices connect.
@@ -238,6 +188,82 @@ impl Edge {
         // It waits for peers that still read, and not for those that don't.
         let _ = tokio::time::timeout(FAREWELL, &mut self.server).await;
         drained
+    }
+
+    async fn launch(
+        options: EdgeOptions,
+        model: impl EdgeModel,
+        tracer: Option<Tracer>,
+    ) -> Result<Self, StartError> {
+        options.limits.check()?;
+        let clock = Clock::start();
+        let hub = EdgeHub::new(options.hub.clone(), clock.now())?;
+        let listener = listen(options.listen).await?;
+        let address = local(&listener, options.listen)?;
+        let admin = match options.admin {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let admin_address = match (&admin, options.admin) {
+            (Some(listener), Some(asked)) => Some(local(listener, asked)?),
+            _ => None,
+        };
+        let staged: Box<dyn Runner> = Box::new(Staged::new(model));
+        let core = place(options.placement, staged, |inline| {
+            Arc::new(Core::new(hub, clock, inline, tracer))
+        })
+        .await?;
+        let connections = Connections::new(clock, options.limits.clone());
+        let tls = Arc::new(TlsSlot::new(options.tls));
+        let (ready, incoming) = mpsc::channel(64);
+        let acceptor = Arc::new(Acceptor {
+            core: Arc::clone(&core),
+            connections: Arc::clone(&connections),
+            tls: Arc::clone(&tls),
+            limits: options.limits.clone(),
+            ready,
+            handshakes: Arc::new(Semaphore::new(options.limits.handshakes_max)),
+        });
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let router = server(&options.limits).add_service(health_service);
+        let router = add_services(router, &core, &options.limits);
+        let (stop, stopped) = oneshot::channel();
+        let incoming: ReceiverStream<io::Result<GuardedIo>> = ReceiverStream::new(incoming);
+        let server = tokio::spawn(async move {
+            let until = async {
+                // A sender that is gone stops it as well.
+                let _ = stopped.await;
+            };
+            // It ends by `until` alone; errors of single connections don't come up here.
+            let _ = router.serve_with_incoming_shutdown(incoming, until).await;
+        });
+        let timed = Arc::clone(&core);
+        let mut tasks = vec![
+            tokio::spawn(acceptor.run(listener)),
+            tokio::spawn(async move { timed.keep_time().await }),
+            tokio::spawn(sweep(
+                Arc::clone(&core),
+                Arc::clone(&connections),
+                options.limits,
+            )),
+        ];
+        if let Some(listener) = admin {
+            let (core, connections) = (Arc::clone(&core), Arc::clone(&connections));
+            tasks.push(tokio::spawn(admin::run(listener, core, connections)));
+        }
+        core.set_ready(true);
+        set_health(&health, ServingStatus::Serving).await;
+        Ok(Self {
+            core,
+            connections,
+            tls,
+            address,
+            admin_address,
+            health,
+            stop: Some(stop),
+            server,
+            tasks,
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use super::guard::ConnectionUse;
 use crate::grpc::outgoing::Outgoing;
 use crate::grpc::pb::stream::Chunk;
 use crate::grpc::pb::stream::split_edge_server::SplitEdge;
+use crate::grpc::trace::Parent;
 
 pub(crate) struct StreamService {
     pub(crate) core: Arc<Core>,
@@ -27,7 +28,8 @@ impl SplitEdge for StreamService {
     ) -> Result<Response<ConnectStream>, Status> {
         let connection = request.extensions().get::<ConnectionUse>().cloned();
         let client = connection.as_ref().map_or(0, ConnectionUse::client);
-        let Some((id, outgoing)) = self.core.open_stream(client) else {
+        let parent = Parent::of_stream(self.core.tracer.as_ref(), request.metadata());
+        let Some((id, outgoing)) = self.core.open_stream(client, parent) else {
             return Err(Status::unavailable("the edge takes no more streams"));
         };
         Ok(Response::new(ConnectStream {
