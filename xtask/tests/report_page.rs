@@ -183,7 +183,9 @@ mod report_page {
             {
                 continue;
             }
-            let start = seen.document.find(&format!("<section id=\"{stem}\""));
+            // Ids of elements have no underscores.
+            let id = stem.replace('_', "-");
+            let start = seen.document.find(&format!("<section id=\"{id}\""));
             let start = start.unwrap_or_else(|| panic!("no section of {stem}"));
             let end = seen.document[start..].find("</section>").unwrap();
             let section = &seen.document[start..start + end];
