@@ -11,7 +11,7 @@
 //! Device::request -> Dispatcher -> DeviceConnection -> chunks ==TLS==> acceptor -> EdgeHub -> EdgeModel
 //! ```
 //!
-//! With the feature `otel`, [`Edge::start_traced`] and [`Device::start_traced`] send a span a frame or request to
+//! With the feature `otel`, `Edge::start_traced` and `Device::start_traced` send a span a frame or request to
 //! a collector of OpenTelemetry.
 //!
 //! All decisions are made by the sans-IO parts of this crate, which the simulator drives too; here are
