@@ -319,6 +319,6 @@ impl Drop for Watched {
 }
 
 #[expect(clippy::disallowed_methods, reason = "processes live in real time")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }

@@ -14,13 +14,15 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use super::bank::{PICTURES, Rig, SPLIT};
-use super::processes::{Edge, Piped as _, Watched, device, eventually};
+use super::processes::{Edge, Piped as _, Watched, device, eventually, now};
 
 const REPLICAS: usize = 3;
 
 /// Devices with a stream, and clients with calls, that load the replicas while they are restarted.
 const STREAMS: usize = 3;
 const CALLERS: usize = 2;
+
+const WORKERS: usize = STREAMS + CALLERS;
 
 /// How long they ask without a pause to find what the replicas can answer.
 const MEASURED: Duration = Duration::from_secs(2);
@@ -205,6 +207,59 @@ fn a_proxy_spreads_devices_and_calls_and_all_are_answered_right() {
     }
 }
 
+/// What the workers share.
+#[derive(Default)]
+struct Load {
+    ended: AtomicBool,
+    asked: AtomicUsize,
+    /// Microseconds from one request of a worker to its next; none: as soon as it is answered.
+    every_us: AtomicU64,
+}
+
+impl Load {
+    fn pause(&self, pause: Duration) {
+        let us = pause.as_micros().try_into().unwrap();
+        self.every_us.store(us, Ordering::Relaxed);
+    }
+
+    /// Pictures over and over until the end, and what went wrong.
+    fn run(&self, ask: &mut dyn FnMut(usize) -> Result<(), String>) -> Vec<String> {
+        let mut failures = Vec::new();
+        let mut picture = 0;
+        while !self.ended.load(Ordering::Relaxed) {
+            let due = now() + Duration::from_micros(self.every_us.load(Ordering::Relaxed));
+            failures.extend(ask(picture % PICTURES).err());
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            picture += 1;
+            std::thread::sleep(due.saturating_duration_since(now()));
+        }
+        failures
+    }
+}
+
+/// Requests since some moment.
+struct Counted {
+    before: usize,
+    begun: Instant,
+}
+
+impl Counted {
+    fn start(asked: &AtomicUsize) -> Self {
+        Self {
+            before: asked.load(Ordering::Relaxed),
+            begun: now(),
+        }
+    }
+
+    fn count(&self, asked: &AtomicUsize) -> usize {
+        asked.load(Ordering::Relaxed) - self.before
+    }
+
+    fn per_second(&self, asked: &AtomicUsize) -> f64 {
+        self.count(asked) as f64 / self.begun.elapsed().as_secs_f64()
+    }
+}
+
 #[test]
 fn replicas_behind_a_proxy_are_restarted_one_by_one_and_no_request_fails() {
     let Some(program) = haproxy() else { return };
@@ -212,25 +267,10 @@ fn replicas_behind_a_proxy_are_restarted_one_by_one_and_no_request_fails() {
     let mut replicas = [(); REPLICAS].map(|()| Replica::start(&rig));
     let proxy = Proxy::start(program, &replicas);
     let (expected, frames) = (rig.predictions(0), rig.frames(0));
-    let (ended, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
-    // Microseconds from one request of a worker to its next; none: as soon as it is answered.
-    let every = AtomicU64::new(0);
-    // Pictures over and over until the end, and what went wrong.
-    let load = |ask: &mut dyn FnMut(usize) -> Result<(), String>| -> Vec<String> {
-        let mut failures = Vec::new();
-        let mut picture = 0;
-        while !ended.load(Ordering::Relaxed) {
-            let due = Instant::now() + Duration::from_micros(every.load(Ordering::Relaxed));
-            failures.extend(ask(picture % PICTURES).err());
-            asked.fetch_add(1, Ordering::Relaxed);
-            picture += 1;
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        }
-        failures
-    };
+    let load = Load::default();
     let by_stream = || {
         let mut device = watched(&rig, &proxy);
-        load(&mut |picture| {
+        load.run(&mut |picture| {
             let line = device.ask(&rig.files[picture]);
             let right = line["by"] == "edge" && line["class"] == expected[picture];
             right.then_some(()).ok_or_else(|| line.to_string())
@@ -238,7 +278,7 @@ fn replicas_behind_a_proxy_are_restarted_one_by_one_and_no_request_fails() {
     };
     let by_call = || {
         let mut caller = Caller::new(&proxy);
-        load(&mut |picture| {
+        load.run(&mut |picture| {
             let class = caller.ask(&frames[picture])?;
             let right = class == expected[picture];
             right.then_some(()).ok_or_else(|| format!("class {class}"))
@@ -260,29 +300,27 @@ fn replicas_behind_a_proxy_are_restarted_one_by_one_and_no_request_fails() {
         let rolled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             all_serve(&replicas);
             // What all replicas answer when nobody pauses, and then half of it.
-            let (before, begun) = (asked.load(Ordering::Relaxed), Instant::now());
+            let full = Counted::start(&load.asked);
             std::thread::sleep(MEASURED);
-            let answered = asked.load(Ordering::Relaxed) - before;
-            let capacity = answered as f64 / begun.elapsed().as_secs_f64();
-            let interval = 1e6 * (STREAMS + CALLERS) as f64 / (capacity / 2.0);
-            every.store(interval as u64, Ordering::Relaxed);
-            let (before, begun) = (asked.load(Ordering::Relaxed), Instant::now());
+            let capacity = full.per_second(&load.asked);
+            let pause = Duration::from_secs_f64(WORKERS as f64 / (capacity / 2.0));
+            load.pause(pause);
+            let half = Counted::start(&load.asked);
             for index in 0..REPLICAS {
                 replicas[index].restart(&rig);
                 // The proxy has found it again.
                 all_serve(&replicas[index..=index]);
             }
-            let answered = asked.load(Ordering::Relaxed) - before;
-            let rate = answered as f64 / begun.elapsed().as_secs_f64();
+            let (answered, rate) = (half.count(&load.asked), half.per_second(&load.asked));
             eprintln!("{answered} requests in three restarts, {rate:.0} of {capacity:.0} a second");
             (answered, rate / capacity)
         }));
-        ended.store(true, Ordering::Relaxed);
+        load.ended.store(true, Ordering::Relaxed);
         let failures = workers.into_iter().map(|worker| worker.join().unwrap());
         let failures: Vec<String> = failures.flatten().collect();
         (failures, rolled.ok())
     });
-    let (asked, count) = (asked.into_inner(), failures.len());
+    let (asked, count) = (load.asked.into_inner(), failures.len());
     let first = &failures[..count.min(3)];
     assert_eq!(count, 0, "failures of {asked}, the first: {first:?}");
     let (answered, share) = rolled.expect("every replica came back");
