@@ -18,8 +18,8 @@ const FRAME_OVERHEAD_BYTES: f64 = 17.0;
 const LEAST_COVERAGE: f64 = 0.05;
 /// Frame sizes that are aimed at unless told otherwise.
 const TARGET_BYTES: [f64; 5] = [9000.0, 6000.0, 4200.0, 3000.0, 2000.0];
-/// Price of a kilobit at the start: about the slope of the distortion where YOLOX-nano loses little.
-const LAMBDA_START: f64 = 0.02;
+/// Price of a kilobit at the start.
+const LAMBDA_START: f64 = 5e-4;
 
 /// Options of `train` for detectors.
 #[derive(Args, Debug, Clone)]

@@ -23,10 +23,6 @@ const CHUNK: usize = 16;
 /// Canvases whose symbols are counted for the tables.
 const TABLE_VIEWS: usize = 600;
 
-/// A rung starts at the step that takes so many times the bits it aims at, and the price takes them away:
-/// with a step that takes just the bits, the price fell to a sixth of the slope of distortion over rate.
-const STEP_BITS: f64 = 1.5;
-
 /// What the distortion is multiplied by. Lambda is a price per kilobit and has a floor that suits
 /// pictures of some kilobits; a detector's take fifty times as many.
 const DISTORTION_SCALE: f32 = 10.0;
@@ -199,7 +195,7 @@ fn train_rung(
         let train = &stage.train;
         let (config, start) = match train.objective {
             Objective::TargetBits { bits, .. } => {
-                start.at_bits(&unit, train, STEP_BITS * bits, cache, &setup.device)?
+                start.at_bits(&unit, train, bits, cache, &setup.device)?
             }
             Objective::Lambda(_) => (unit, start),
         };
