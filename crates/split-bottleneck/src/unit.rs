@@ -62,6 +62,7 @@ impl ActivationShape {
 /// Layout of the unit encoder (device side).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum EncoderKind {
     /// Depthwise 3x3 with the stride, BN, ReLU, 1x1, BN, ReLU: symbols are never negative
     /// (arXiv 2208.11596, as released).
@@ -97,6 +98,7 @@ pub enum EncoderKind {
 /// Layout of the unit decoder (edge side).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum DecoderKind {
     /// Transposed 1x1, BN, ReLU, depthwise transposed k x k with the stride, BN, ReLU.
     Paper {
@@ -554,6 +556,7 @@ pub struct Unit {
 
 /// Device side of a unit.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub enum UnitEncoder {
     /// As released.
     Paper(PaperEncoder),
@@ -592,6 +595,7 @@ impl UnitEncoder {
     clippy::large_enum_variant,
     reason = "a unit has one of them, and its tensors are elsewhere"
 )]
+#[non_exhaustive]
 pub enum UnitDecoder {
     /// As released.
     Paper(PaperDecoder),
