@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-/// Multiply-adds that a task should have at least: waking a thread costs some ten microseconds.
-const TASK_MACS: usize = 400_000;
+/// Multiply-adds that a task should have at least, some 50 microseconds of one thread: waking another costs
+/// ten or more, and an idle one that was woken in vain goes on looking for work and takes time from the first.
+const TASK_MACS: usize = 4_000_000;
 
 /// Whether a piece of work of `macs` multiply-adds should be shared out.
 pub(crate) fn worth(macs: usize) -> bool {
