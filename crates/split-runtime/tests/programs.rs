@@ -466,24 +466,33 @@ mod programs {
         edge.drain();
     }
 
+    /// No time is kept for the local answer, so that it begins when the deadline has passed.
     #[test]
     fn a_late_answer_of_the_device_is_an_answer_and_marked() {
         let rig = Rig::new();
         let edge = Edge::start(&rig.models, &[]);
+        let late = ["--deadline-ms", "300", "--fallback-ms", "0"];
         let mut command = device(&rig.model, &edge.address);
-        command
-            .args(["--json", "--deadline-ms", "1"])
-            .arg(&rig.pictures);
-        let lines = lines_of(&mut command);
-        assert_eq!(answers(&lines), by("device", &rig.unsplit()));
-        for line in &lines {
-            assert_eq!(line["late"], true, "{line}");
-            assert!(line["us"]["local"].is_u64(), "{line}");
-        }
+        let mut json = command.args(late).args(["--json", "-"]).piped();
+        eventually(|| (json.ask(&rig.files[0])["by"] == "edge").then_some(()));
         let mut command = device(&rig.model, &edge.address);
-        command.args(["--deadline-ms", "1"]).arg(&rig.files[0]);
-        let printed = processes::printed(&mut command);
+        let mut text = command.args(late).arg("-").piped();
+        let asked = rig.files[0].as_os_str().as_encoded_bytes();
+        eventually(|| text.ask_text(asked).contains("  by edge").then_some(()));
+        edge.stall(true);
+        let line = json.ask(&rig.files[1]);
+        let printed = text.ask_text(asked);
+        edge.stall(false);
+        assert_eq!(line["by"], "device", "{line}");
+        assert_eq!(line["class"], rig.unsplit()[1], "{line}");
+        assert_eq!(line["late"], true, "{line}");
+        assert!(line["us"]["local"].is_u64(), "{line}");
         assert!(printed.contains("  late  "), "{printed}");
+        // Soon it answers in time again.
+        eventually(|| {
+            let line = json.ask(&rig.files[1]);
+            (line["by"] == "edge" && line["late"] == false).then_some(())
+        });
         edge.drain();
     }
 

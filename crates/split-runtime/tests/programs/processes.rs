@@ -292,14 +292,17 @@ impl Watched {
     }
 
     pub(super) fn ask_bytes(&mut self, line: &[u8]) -> Value {
+        serde_json::from_str(&self.ask_text(line)).unwrap()
+    }
+
+    /// The line that it prints for one that it reads.
+    pub(super) fn ask_text(&mut self, line: &[u8]) -> String {
         self.paths.write_all(line).unwrap();
         self.paths.write_all(b"\n").unwrap();
-        let line = self.lines.recv_timeout(WITHIN);
-        let line = line.unwrap_or_else(|_| {
+        self.lines.recv_timeout(WITHIN).unwrap_or_else(|_| {
             let said: Vec<String> = self.log.try_iter().collect();
             panic!("the device printed nothing: {}", said.join("\n"))
-        });
-        serde_json::from_str(&line).unwrap()
+        })
     }
 
     /// Sends a signal; gives the exit code and what was said.
