@@ -183,8 +183,8 @@ mod report_page {
             {
                 continue;
             }
-            // Ids of elements have no underscores.
-            let id = stem.replace('_', "-");
+            // Ids of elements are letters, digits and dashes.
+            let id = stem.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
             let start = seen.document.find(&format!("<section id=\"{id}\""));
             let start = start.unwrap_or_else(|| panic!("no section of {stem}"));
             let end = seen.document[start..].find("</section>").unwrap();

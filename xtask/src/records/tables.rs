@@ -14,6 +14,9 @@ const LOSSY_KINDS: [&str; 2] = ["webp", "jpeg"];
 /// Kinds with one row, shown below the others.
 const SINGLE_KINDS: [&str; 3] = ["unsplit", "device-only", "raw"];
 
+/// Kinds of trained banks: a unit for each rate.
+const BANK_KINDS: [&str; 2] = ["unit", "paper-unit"];
+
 /// Rows of coded activations in the short table; with unsplit and device-only it stays near a dozen.
 const SHORT_ROWS: usize = 12;
 
@@ -31,13 +34,13 @@ pub fn short_table(document: &RaDocument) -> String {
     whole(document, &rows)
 }
 
-/// Where it stands among its rivals: bytes at equal loss, differences in rate.
+/// Where it stands among its rivals: bytes at equal loss, and the differences in rate of trained banks.
 #[must_use]
 pub fn brief_table(document: &RaDocument) -> String {
     joined([
         format!("{}\n", summary(document)),
         loss_table(document).markdown(),
-        bd_lines(document),
+        bd_lines(document, |kind| BANK_KINDS.contains(&kind)),
     ])
 }
 
@@ -92,7 +95,7 @@ fn whole(document: &RaDocument, rows: &[Row]) -> String {
         caption(document),
         row_table(document, rows).markdown(),
         loss_table(document).markdown(),
-        bd_lines(document),
+        bd_lines(document, |_| true),
     ])
 }
 
@@ -241,10 +244,14 @@ pub(crate) fn loss_table(document: &RaDocument) -> Table {
     }
 }
 
-/// Mean difference in bytes at equal accuracy, our kinds against the picture codecs.
-fn bd_lines(document: &RaDocument) -> String {
+/// Mean difference in bytes at equal accuracy, against the picture codecs: a line for each of our
+/// curves that is `named` so.
+fn bd_lines(document: &RaDocument, named: impl Fn(&str) -> bool) -> String {
     let mut out = String::new();
     for (name, against) in differences(document) {
+        if !named(&name) {
+            continue;
+        }
         let against: Vec<String> = against
             .iter()
             .map(|(rival, difference)| match difference {
@@ -588,6 +595,22 @@ pub(crate) mod tests {
             line.contains("-75.0 % against jpeg (81.00 to 92.00)"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn brief_tables_tell_the_difference_of_trained_banks_only() {
+        let mut document = document();
+        for row in document.rows.clone() {
+            if row.kind == "unit" {
+                let name = format!("pca of {}", row.name);
+                let kind = "pca".to_owned();
+                document.rows.push(Row { name, kind, ..row });
+            }
+        }
+        let lines = |text: String| text.lines().filter(|line| line.contains("BD-rate")).count();
+        assert_eq!(lines(full_table(&document)), 2);
+        assert_eq!(lines(brief_table(&document)), 1);
+        assert!(brief_table(&document).contains("- BD-rate of unit"));
     }
 
     #[test]
