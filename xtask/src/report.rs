@@ -1,9 +1,8 @@
 //! Tables and pictures of the docs, made from benches/records and never by hand; and all of it as one
 //! page.
 //!
-//! A table stands between `<!-- record:NAME -->` (a dozen rows), `<!-- record:NAME brief -->` (bytes at
-//! equal loss, no rows) or `<!-- record:NAME full -->` (all rows) and `<!-- end -->`, where NAME is a file
-//! `benches/records/NAME.json`. Its curves are the picture `docs/pictures/NAME.svg`.
+//! A table stands between `<!-- record:NAME brief -->` (bytes at equal loss) or `<!-- record:NAME full -->`
+//! (all rows) and `<!-- end -->`, where NAME is a file `benches/records/NAME.json`. Its curves are the picture `docs/pictures/NAME.svg`.
 //! `<!-- record:runtime lines -->` is the table of `benches/records/runtime.jsonl`, and so for policies and
 //! faults.
 
@@ -13,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use records::{RaDocument, brief_table, full_table, rate_picture, short_table, system_table};
+use records::{RaDocument, brief_table, full_table, rate_picture, system_table};
 
 use crate::shell;
 
@@ -26,7 +25,9 @@ const PAGES: [&str; 2] = ["README.md", ALL_TABLES];
 const ALL_TABLES: &str = "docs/benchmarks.md";
 
 /// Records of whole systems, one line a figure; those that are there have a table.
-const SYSTEMS: [&str; 5] = ["networks", "runtime", "link", "policy", "faults"];
+const SYSTEMS: [&str; 8] = [
+    "speed", "networks", "accuracy", "privacy", "runtime", "link", "policy", "faults",
+];
 
 const OPEN: &str = "<!-- record:";
 const CLOSE: &str = "<!-- end -->";
@@ -173,12 +174,9 @@ fn table(root: &Path, words: &[&str]) -> Result<String> {
             let file = lines_file(name);
             system_table(&read(&root.join(&file))?).with_context(|| format!("reading {file}"))
         }
-        [name] => Ok(short_table(&load(root, name)?)),
         [name, "brief"] => Ok(brief_table(&load(root, name)?)),
         [name, "full"] => Ok(full_table(&load(root, name)?)),
-        _ => bail!(
-            "a record marker says {words:?}, expected NAME, NAME brief, NAME full or NAME lines"
-        ),
+        _ => bail!("a record marker says {words:?}, expected NAME brief, NAME full or NAME lines"),
     }
 }
 
@@ -245,7 +243,6 @@ mod tests {
             ensure!(words[0] == "ra-x", "no record {words:?}");
             let document = RaDocument::parse(RECORD)?;
             match words.len() {
-                1 => Ok(short_table(&document)),
                 2 if words[1] == "brief" => Ok(brief_table(&document)),
                 2 if words[1] == "full" => Ok(full_table(&document)),
                 _ => bail!("{words:?}"),
@@ -255,9 +252,9 @@ mod tests {
 
     #[test]
     fn text_around_tables_stays_and_a_second_run_changes_nothing() {
-        let once = check("# A\n<!-- record:ra-x -->old<!-- end -->\nB\n<!-- record:ra-x full -->\n<!-- end -->\nC").unwrap();
+        let once = check("# A\n<!-- record:ra-x brief -->old<!-- end -->\nB\n<!-- record:ra-x full -->\n<!-- end -->\nC").unwrap();
         assert!(
-            once.starts_with("# A\n<!-- record:ra-x -->\n\nb cut at s"),
+            once.starts_with("# A\n<!-- record:ra-x brief -->\n\nb cut at s"),
             "{once}"
         );
         assert!(once.ends_with("<!-- end -->\nC"), "{once}");
@@ -275,10 +272,10 @@ mod tests {
     #[test]
     fn broken_markers_are_errors() {
         for page in [
-            "<!-- record:ra-x -->",
+            "<!-- record:ra-x brief -->",
             "<!-- record:ra-x",
             "<!-- record:other --><!-- end -->",
-            "<!-- record:ra-x -->\n<!-- record:ra-x -->\n<!-- end -->",
+            "<!-- record:ra-x brief -->\n<!-- record:ra-x brief -->\n<!-- end -->",
             "<!-- record:ra-x wide --><!-- end -->",
         ] {
             assert!(check(page).is_err(), "{page}");

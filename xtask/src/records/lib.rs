@@ -7,7 +7,7 @@
 //! - [`check_line`]: one line of the other record files.
 //! - [`Curve`]: rate as a function of accuracy, and [`bd_rate`] between two of them.
 //! - [`pareto_ranks`]: which trade-offs of bytes, accuracy and device MACs are worth having.
-//! - [`short_table`], [`brief_table`], [`full_table`]: Markdown of a document; [`rate_picture`]: its curves.
+//! - [`brief_table`], [`full_table`]: Markdown of a document; [`rate_picture`]: its curves.
 //! - [`report_page`]: everything as one HTML page.
 //! - [`compare()`]: which steps of a run became slower than recorded, beyond the noise.
 //! - [`plan`]: where to cut and which rung to send, from documents, two computers and a link.
@@ -26,6 +26,7 @@ mod plan;
 mod ra;
 mod rate_chart;
 mod speed;
+mod steps;
 mod systems;
 mod table;
 mod tables;
@@ -45,4 +46,4 @@ pub use ra::{Backbone, DataSet, Machine, RaDocument, RaError, Row};
 pub use rate_chart::rate_picture;
 pub use speed::{Compute, End, SpeedError, SpeedLine};
 pub use systems::{SystemError, system_table};
-pub use tables::{brief_table, front_table, full_table, short_table};
+pub use tables::{brief_table, front_table, full_table};

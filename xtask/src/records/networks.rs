@@ -8,6 +8,12 @@ use crate::systems::{markdown, number, verdicts, word};
 /// Most heap of head and unit, as a multiple of what has to be held.
 const HEAP_RATIO_MAX: f64 = 1.5;
 
+/// Whether the lines time networks and heads only, no steps of a split.
+pub(crate) fn are_all(lines: &[Value]) -> bool {
+    let known = ["forward", "head-unit"];
+    lines.iter().all(|line| known.contains(&word(line, "what")))
+}
+
 pub(crate) fn networks(lines: &[Value]) -> String {
     let newest = newest(lines);
     let of = |what: &str| -> Vec<&Value> {

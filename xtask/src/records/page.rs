@@ -15,6 +15,8 @@ use crate::chart::STYLE;
 use crate::xml::{escaped, id};
 use crate::{Compute, Link, RaDocument, SpeedLine};
 
+pub(crate) use lines::record_table;
+
 /// A file of `benches/records`.
 #[derive(Clone, Debug)]
 pub enum RecordFile {

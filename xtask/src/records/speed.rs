@@ -38,6 +38,9 @@ pub struct SpeedLine {
     pub ms_p75: f64,
     /// Timed repetitions.
     pub n: u64,
+    /// The very first call, in lines that say so: on a graphics card shaders are compiled and kernels tuned in it.
+    #[serde(default)]
+    pub ms_first: Option<f64>,
     /// What ran in turns with it, where something did.
     #[serde(default)]
     pub peer: Option<String>,

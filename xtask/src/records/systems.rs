@@ -10,6 +10,9 @@ use thiserror::Error;
 use crate::chart::figure;
 use crate::links;
 use crate::networks;
+use crate::page::record_table;
+use crate::speed::{SpeedError, SpeedLine};
+use crate::steps;
 use crate::table::Table;
 
 /// Why a record of a system has no table.
@@ -19,6 +22,9 @@ pub enum SystemError {
     /// A line isn't JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    /// A line times no step.
+    #[error(transparent)]
+    Speed(#[from] SpeedError),
     /// There is no table for this schema.
     #[error("no table for schema {found:?}")]
     Schema {
@@ -40,13 +46,21 @@ pub fn system_table(text: &str) -> Result<String, SystemError> {
         "split-policy/1" => policies(&lines),
         "split-faults/1" => faults(&lines),
         "split-link/1" => links::links(&lines),
-        "split-speed/1" => networks::networks(&lines),
+        "split-speed/1" if networks::are_all(&lines) => networks::networks(&lines),
+        "split-speed/1" => steps::steps(&SpeedLine::parse_all(text)?),
+        "split-accuracy/1" | "split-privacy/1" => as_they_are(schema, &lines),
         other => {
             let found = other.to_owned();
             return Err(SystemError::Schema { found });
         }
     };
     Ok(commands(&lines) + &body)
+}
+
+/// Lines that need no arranging.
+fn as_they_are(schema: &str, lines: &[Value]) -> String {
+    let lines: Vec<&Value> = lines.iter().collect();
+    record_table(schema, &lines).map_or_else(String::new, |table| table.markdown())
 }
 
 /// Where the lines come from.

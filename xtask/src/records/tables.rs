@@ -14,34 +14,74 @@ const LOSSY_KINDS: [&str; 2] = ["webp", "jpeg"];
 /// Kinds with one row, shown below the others.
 const SINGLE_KINDS: [&str; 3] = ["unsplit", "device-only", "raw"];
 
-/// Kinds of trained banks: a unit for each rate.
-const BANK_KINDS: [&str; 2] = ["unit", "paper-unit"];
-
-/// Rows of coded activations in the short table; with unsplit and device-only it stays near a dozen.
-const SHORT_ROWS: usize = 12;
+/// Kinds that a newcomer compares, in this order.
+const BRIEF_KINDS: [&str; 8] = [
+    "unit",
+    "continuous",
+    "paper-unit",
+    "pca",
+    "webp",
+    "webp-original",
+    "jpeg",
+    "jpeg-original",
+];
 
 /// Losses against the unsplit network at which bytes are compared, points.
 pub(crate) const LOSSES: [f64; 5] = [1.0, 3.0, 5.0, 6.4, 10.0];
 
-/// What a newcomer reads: a dozen rows, bytes at equal loss, differences in rate.
-#[must_use]
-pub fn short_table(document: &RaDocument) -> String {
-    let coded = thinned(document);
-    let single = means_where(document, |row| {
-        ["unsplit", "device-only"].contains(&row.kind.as_str())
-    });
-    let rows: Vec<Row> = coded.into_iter().chain(single).collect();
-    whole(document, &rows)
-}
+/// Those of them in the brief table.
+const BRIEF_LOSSES: [f64; 3] = [1.0, 3.0, 5.0];
 
-/// Where it stands among its rivals: bytes at equal loss, and the differences in rate of trained banks.
+/// What a newcomer reads: a line for each of a few kinds, with work on the device, bytes at equal loss and
+/// the difference in rate to `WebP`.
 #[must_use]
 pub fn brief_table(document: &RaDocument) -> String {
-    joined([
-        format!("{}\n", summary(document)),
-        loss_table(document).markdown(),
-        bd_lines(document, |kind| BANK_KINDS.contains(&kind)),
-    ])
+    let curves = curves(document);
+    let differences = differences(document);
+    let line = |kind: &&str| {
+        let (_, points) = curves.iter().find(|(name, _)| name == kind)?;
+        let curve = Curve::new(points, 2).ok()?;
+        let mut cells = vec![(*kind).to_owned(), device_share(document, kind)];
+        cells.extend(BRIEF_LOSSES.map(|loss| needed_at(document, &curve, loss)));
+        let own = differences.iter().find(|(name, _)| name == kind);
+        let to_webp = own.and_then(|(_, all)| all.iter().find(|(rival, _)| rival == "webp"));
+        let percent = |bd: &BdRate| format!("{:+.1} %", bd.percent);
+        cells.push(to_webp.map_or_else(dash, |(_, found)| {
+            found.as_ref().map_or_else(|_| dash(), percent)
+        }));
+        Some(cells)
+    };
+    let mut heads = vec!["sent".to_owned(), "work on the device".to_owned()];
+    heads.extend(BRIEF_LOSSES.map(|loss| format!("bytes at {loss} {} lost", points_named(loss))));
+    heads.push("rate to WebP's".to_owned());
+    let table = Table {
+        caption: String::new(),
+        heads,
+        words: 1,
+        rows: BRIEF_KINDS.iter().filter_map(line).collect(),
+    };
+    joined([format!("{}\n", summary(document)), table.markdown()])
+}
+
+fn points_named(loss: f64) -> &'static str {
+    if loss.total_cmp(&1.0).is_eq() {
+        "point"
+    } else {
+        "points"
+    }
+}
+
+/// Mean part of the network's work that the device does for rows of a kind.
+fn device_share(document: &RaDocument, kind: &str) -> String {
+    let rows = means_where(document, |row| row.kind == kind);
+    let macs: Vec<f64> = rows.iter().filter_map(|row| row.device_macs).collect();
+    if macs.is_empty() {
+        return dash();
+    }
+    share(
+        macs.iter().sum::<f64>() / macs.len() as f64,
+        document.backbone.macs,
+    )
 }
 
 /// Every row of the document, means over seeds.
@@ -95,7 +135,7 @@ fn whole(document: &RaDocument, rows: &[Row]) -> String {
         caption(document),
         row_table(document, rows).markdown(),
         loss_table(document).markdown(),
-        bd_lines(document, |_| true),
+        bd_lines(document),
     ])
 }
 
@@ -230,10 +270,7 @@ pub(crate) fn loss_table(document: &RaDocument) -> Table {
     let line = |(name, points): (String, Vec<Point>)| {
         let curve = Curve::new(&points, 2).ok()?;
         let mut cells = vec![name];
-        cells.extend(LOSSES.map(|loss| {
-            let value = document.backbone.value - loss * document.backbone.points();
-            needed(&curve, value)
-        }));
+        cells.extend(LOSSES.map(|loss| needed_at(document, &curve, loss)));
         Some(cells)
     };
     Table {
@@ -244,14 +281,16 @@ pub(crate) fn loss_table(document: &RaDocument) -> Table {
     }
 }
 
-/// Mean difference in bytes at equal accuracy, against the picture codecs: a line for each of our
-/// curves that is `named` so.
-fn bd_lines(document: &RaDocument, named: impl Fn(&str) -> bool) -> String {
+/// Bytes of a curve at a loss against the unsplit network.
+fn needed_at(document: &RaDocument, curve: &Curve, loss: f64) -> String {
+    let value = document.backbone.value - loss * document.backbone.points();
+    needed(curve, value)
+}
+
+/// Mean difference in bytes at equal accuracy, our kinds against the picture codecs.
+fn bd_lines(document: &RaDocument) -> String {
     let mut out = String::new();
     for (name, against) in differences(document) {
-        if !named(&name) {
-            continue;
-        }
         let against: Vec<String> = against
             .iter()
             .map(|(rival, difference)| match difference {
@@ -389,46 +428,6 @@ pub(crate) fn coded_kinds(document: &RaDocument) -> Vec<String> {
     kinds
 }
 
-/// At most [`SHORT_ROWS`] rows of coded activations: each kind gets its turn, and within a kind the
-/// rows are spread evenly from cheapest to dearest.
-fn thinned(document: &RaDocument) -> Vec<Row> {
-    let groups: Vec<Vec<Row>> = coded_kinds(document)
-        .iter()
-        .map(|kind| {
-            let mut rows = means_where(document, |row| row.kind == *kind);
-            rows.sort_by(|a, b| a.bytes.total_cmp(&b.bytes));
-            rows
-        })
-        .collect();
-    let mut allotted = vec![0; groups.len()];
-    let mut left = SHORT_ROWS;
-    loop {
-        let before = left;
-        for (count, group) in allotted.iter_mut().zip(&groups) {
-            if left > 0 && *count < group.len() {
-                *count += 1;
-                left -= 1;
-            }
-        }
-        if left == before {
-            break;
-        }
-    }
-    groups
-        .iter()
-        .zip(allotted)
-        .flat_map(|(rows, count)| spread(rows, count))
-        .collect()
-}
-
-/// `count` of `rows`, both ends among them where there are two.
-fn spread(rows: &[Row], count: usize) -> Vec<Row> {
-    let gaps = count.saturating_sub(1).max(1);
-    (0..count)
-        .map(|i| rows[i * (rows.len() - 1) / gaps].clone())
-        .collect()
-}
-
 fn means_where(document: &RaDocument, keep: impl Fn(&Row) -> bool) -> Vec<Row> {
     document
         .means()
@@ -532,19 +531,6 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn short_table_stays_near_a_dozen_rows_and_keeps_both_ends() {
-        let text = short_table(&document());
-        let rows: Vec<&str> = text
-            .lines()
-            .filter(|line| line.contains(" | unit |"))
-            .collect();
-        assert_eq!(rows.len(), SHORT_ROWS);
-        assert!(rows[0].starts_with("| u0 |"), "{text}");
-        assert!(rows[SHORT_ROWS - 1].starts_with("| u11 |"), "{text}");
-        assert!(text.contains("| device-only |"), "{text}");
-    }
-
-    #[test]
     fn every_command_and_commit_stands_in_the_caption_once_and_the_graphics_card_too() {
         let mut merged = document();
         merged.machine.gpu = Some("a card".to_owned());
@@ -561,7 +547,7 @@ pub(crate) mod tests {
 
     #[test]
     fn rivals_bytes_at_equal_accuracy_stand_beside_ours() {
-        let text = short_table(&document());
+        let text = full_table(&document());
         let first = text
             .lines()
             .find(|line| line.starts_with("| u0 |"))
@@ -582,7 +568,7 @@ pub(crate) mod tests {
 
     #[test]
     fn difference_in_rate_is_printed_with_its_interval() {
-        let text = short_table(&document());
+        let text = full_table(&document());
         let line = text
             .lines()
             .find(|line| line.starts_with("- BD-rate of unit"))
@@ -598,19 +584,28 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn brief_tables_tell_the_difference_of_trained_banks_only() {
+    fn brief_tables_have_a_line_a_kind() {
         let mut document = document();
         for row in document.rows.clone() {
             if row.kind == "unit" {
-                let name = format!("pca of {}", row.name);
-                let kind = "pca".to_owned();
+                let name = format!("int8 of {}", row.name);
+                let kind = "int8".to_owned();
                 document.rows.push(Row { name, kind, ..row });
             }
         }
-        let lines = |text: String| text.lines().filter(|line| line.contains("BD-rate")).count();
-        assert_eq!(lines(full_table(&document)), 2);
-        assert_eq!(lines(brief_table(&document)), 1);
-        assert!(brief_table(&document).contains("- BD-rate of unit"));
+        let text = brief_table(&document);
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
+        let heads =
+            "| sent | work on the device | bytes at 1 point lost | bytes at 3 points lost |";
+        assert!(rows[0].starts_with(heads), "{text}");
+        let kinds: Vec<&str> = rows[1..]
+            .iter()
+            .map(|row| row.split(' ').nth(1).unwrap())
+            .collect();
+        assert_eq!(kinds, ["unit", "webp", "jpeg"], "{text}");
+        assert!(rows[1].ends_with(" -50.0 % |"), "{text}");
+        assert!(rows[2].ends_with(" | - |"), "{text}");
+        assert!(rows[2].contains(" | 743.0 | 516.0 |"), "{text}");
     }
 
     #[test]
@@ -644,13 +639,5 @@ pub(crate) mod tests {
             .filter_map(|name| text.find(name))
             .collect();
         assert!(places.is_sorted(), "{text}");
-    }
-
-    #[test]
-    fn spread_keeps_the_order_without_repeats() {
-        let rows = means_where(&document(), |row| row.kind == "unit");
-        let names: Vec<String> = spread(&rows, 5).into_iter().map(|row| row.name).collect();
-        assert_eq!(names, ["u0", "u2", "u5", "u8", "u11"]);
-        assert_eq!(spread(&rows, 1).len(), 1);
     }
 }

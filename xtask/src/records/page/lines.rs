@@ -141,20 +141,25 @@ fn provenance(lines: &[Value]) -> String {
 }
 
 fn table(schema: &str, lines: &[&Value]) -> String {
-    let Some((_, words, columns)) = COLUMNS.iter().find(|(name, ..)| *name == schema) else {
-        return paragraph(&format!("{} lines of {schema}.", lines.len()));
-    };
+    record_table(schema, lines).map_or_else(
+        || paragraph(&format!("{} lines of {schema}.", lines.len())),
+        |table| table.html(),
+    )
+}
+
+/// All lines of a schema whose lines are shown as they are; none of another.
+pub(crate) fn record_table(schema: &str, lines: &[&Value]) -> Option<Table> {
+    let (_, words, columns) = COLUMNS.iter().find(|(name, ..)| *name == schema)?;
     let rows = lines
         .iter()
         .map(|line| columns.iter().map(|name| cell(&line[*name])).collect())
         .collect();
-    Table {
+    Some(Table {
         caption: format!("All lines of {schema}, oldest first"),
         heads: heads(columns),
         words: *words,
         rows,
-    }
-    .html()
+    })
 }
 
 fn cell(value: &Value) -> String {

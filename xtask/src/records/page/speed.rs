@@ -3,45 +3,29 @@
 use super::{Section, figure, folded, heads, paragraph};
 use crate::SpeedLine;
 use crate::chart::{Bar, BarChart, figure as digits};
+use crate::steps::{Subject, computed_by, newest, place_of};
 use crate::table::Table;
 
 /// Bytes.
 const MIB: f64 = 1_048_576.0;
 
-/// In the order of the work; steps unknown here come last.
-const STEPS: [&str; 13] = [
-    "forward",
-    "head",
-    "head-unit",
-    "unit-encoder",
-    "unit-encode",
-    "quantize-code",
-    "code",
-    "decode",
-    "unit-decode",
-    "tail",
-    "split",
-    "train-step",
-    "feature-step",
-];
-
-/// A figure per backbone and batch, and a table of all lines.
+/// A figure per case, and a table of all lines.
 pub(super) fn part(lines: &[SpeedLine]) -> String {
     let newest = newest(lines);
-    let mut cases: Vec<(&str, u32)> = Vec::new();
+    let mut cases: Vec<(Subject<'_>, u32)> = Vec::new();
     for line in &newest {
-        if !cases.contains(&(&line.model, line.batch)) {
-            cases.push((&line.model, line.batch));
+        if !cases.contains(&(Subject::of(line), line.batch)) {
+            cases.push((Subject::of(line), line.batch));
         }
     }
     let mut out = String::new();
-    for (model, batch) in cases {
+    for (subject, batch) in cases {
         let chosen: Vec<&SpeedLine> = newest
             .iter()
             .copied()
-            .filter(|line| line.model == model && line.batch == batch)
+            .filter(|line| (Subject::of(line), line.batch) == (subject, batch))
             .collect();
-        out.push_str(&bars(model, batch, &chosen));
+        out.push_str(&bars(&format!("{subject}, batch {batch}"), &chosen));
     }
     let rows = newest.iter().map(|line| cells(line)).collect();
     let table = Table {
@@ -49,6 +33,8 @@ pub(super) fn part(lines: &[SpeedLine]) -> String {
         heads: heads(&[
             "step",
             "model",
+            "cut at",
+            "unit",
             "backend",
             "device",
             "peer",
@@ -57,12 +43,13 @@ pub(super) fn part(lines: &[SpeedLine]) -> String {
             "median ms",
             "p25",
             "p75",
+            "first",
             "n",
             "ours / peer",
             "heap MiB",
             "heap / needed",
         ]),
-        words: 5,
+        words: 7,
         rows,
     };
     out + &folded("All timed steps", &table.html())
@@ -75,17 +62,11 @@ pub(super) fn absent() -> Section {
     Section::new("speed", "Speed per backend", body)
 }
 
-fn bars(model: &str, batch: u32, lines: &[&SpeedLine]) -> String {
+fn bars(what: &str, lines: &[&SpeedLine]) -> String {
     let mut whats: Vec<&str> = lines.iter().map(|line| line.what.as_str()).collect();
-    let place = |what: &str| {
-        STEPS
-            .iter()
-            .position(|step| *step == what)
-            .unwrap_or(STEPS.len())
-    };
-    whats.sort_by_key(|what| (place(what), *what));
+    whats.sort_by_key(|what| (place_of(what), *what));
     whats.dedup();
-    let mut names: Vec<String> = lines.iter().map(|line| who(line)).collect();
+    let mut names: Vec<String> = lines.iter().map(|line| computed_by(line)).collect();
     names.extend(lines.iter().filter_map(|line| line.peer.clone()));
     names.sort();
     names.dedup();
@@ -106,7 +87,7 @@ fn bars(model: &str, batch: u32, lines: &[&SpeedLine]) -> String {
         })
         .collect();
     let chart = BarChart {
-        label: format!("Median milliseconds of each step of {model} at batch {batch}, by backend"),
+        label: format!("Median milliseconds of each step, by backend: {what}"),
         unit: "ms, median; whiskers from first to third quartile (logarithmic)".to_owned(),
         log: true,
         groups,
@@ -122,7 +103,7 @@ fn bars(model: &str, batch: u32, lines: &[&SpeedLine]) -> String {
         .collect();
     machines.sort();
     machines.dedup();
-    let caption = format!("{model}, batch {batch}. {}.", machines.join("; "));
+    let caption = format!("{what}. {}.", machines.join("; "));
     figure("Measured", &caption, &chart.svg())
 }
 
@@ -141,7 +122,7 @@ fn peer_bar(line: &SpeedLine, names: &[String]) -> Option<Bar> {
 }
 
 fn bar(line: &SpeedLine, names: &[String]) -> Bar {
-    let who = who(line);
+    let who = computed_by(line);
     Bar {
         look: names.iter().position(|name| *name == who).unwrap_or(0),
         value: line.ms_median,
@@ -160,16 +141,8 @@ fn bar(line: &SpeedLine, names: &[String]) -> Bar {
     }
 }
 
-/// Backend, and what it computed on where the name says more (without kind and driver, which stand in
-/// brackets).
-fn who(line: &SpeedLine) -> String {
-    let device = if line.device.eq_ignore_ascii_case(&line.backend) {
-        String::new()
-    } else {
-        let name = line.device.split(" (").next().unwrap_or(&line.device);
-        format!(", {name}")
-    };
-    format!("{}{device}", line.backend)
+fn or_dash(word: Option<&String>) -> String {
+    word.cloned().unwrap_or_else(|| "-".to_owned())
 }
 
 fn cells(line: &SpeedLine) -> Vec<String> {
@@ -178,48 +151,22 @@ fn cells(line: &SpeedLine) -> Vec<String> {
     vec![
         line.what.clone(),
         line.model.clone(),
+        or_dash(line.split.as_ref()),
+        or_dash(line.unit.as_ref()),
         line.backend.clone(),
         line.device.clone(),
-        line.peer.clone().unwrap_or_else(|| "-".to_owned()),
+        or_dash(line.peer.as_ref()),
         line.batch.to_string(),
         line.threads.to_string(),
         digits(line.ms_median),
         digits(line.ms_p25),
         digits(line.ms_p75),
+        line.ms_first.map_or_else(|| "-".to_owned(), digits),
         line.n.to_string(),
         shown(line.ratio_peer),
         shown(heap),
         shown(line.heap_ratio),
     ]
-}
-
-/// The last lines of each step, in the order of the file: one, or one for each peer of its run.
-fn newest(lines: &[SpeedLine]) -> Vec<&SpeedLine> {
-    let same = |a: &SpeedLine, b: &SpeedLine| {
-        let key = |line: &SpeedLine| {
-            (
-                line.what.clone(),
-                line.model.clone(),
-                line.backend.clone(),
-                line.device.clone(),
-                line.batch,
-            )
-        };
-        // Early lines name no split.
-        let split = a.split.is_none() || b.split.is_none() || a.split == b.split;
-        split && key(a) == key(b)
-    };
-    let of_one_run = |a: &SpeedLine, b: &SpeedLine| {
-        a.peer != b.peer && (&a.date, a.ms_median.to_bits()) == (&b.date, b.ms_median.to_bits())
-    };
-    let newer = |i: usize| {
-        let mut later = lines[i + 1..].iter();
-        later.any(|later| same(&lines[i], later) && !of_one_run(&lines[i], later))
-    };
-    (0..lines.len())
-        .filter(|i| !newer(*i))
-        .map(|i| &lines[i])
-        .collect()
 }
 
 #[cfg(test)]
@@ -228,7 +175,7 @@ mod tests {
     use crate::speed::tests::line;
 
     #[test]
-    fn newest_line_of_a_step_is_the_one_that_counts() {
+    fn newest_lines_are_drawn() {
         let text = [
             line("forward", "flex", 9.0),
             line("head", "flex", 3.0),
@@ -237,8 +184,6 @@ mod tests {
         ]
         .join("\n");
         let lines = SpeedLine::parse_all(&text).unwrap();
-        let times: Vec<f64> = newest(&lines).iter().map(|line| line.ms_median).collect();
-        assert_eq!(times, [3.0, 8.0, 30.0]);
         let html = part(&lines);
         assert_eq!(html.matches("<figure>").count(), 1, "{html}");
         assert!(html.contains("forward on ndarray (d): 30.0 ms, 27.0 to 36.0, 15 repetitions"));
