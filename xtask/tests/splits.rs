@@ -73,6 +73,40 @@ mod commands {
         assert_eq!(json["input"], serde_json::json!([3, 97, 65]));
     }
 
+    /// A record of what is counted, and nothing measured, has to hold on every machine.
+    #[test]
+    fn recorded_cuts_are_what_is_counted() {
+        let records = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../benches/records/splits.jsonl"
+        );
+        let records = std::fs::read_to_string(records).unwrap();
+        assert!(records.lines().count() > 0);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new.jsonl");
+        for line in records.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let model = line["model"].as_str().unwrap();
+            let _ = std::fs::remove_file(&path);
+            splits(&["--model", model, "--record", path.to_str().unwrap()]).unwrap();
+            let new = std::fs::read_to_string(&path).unwrap();
+            let new: Value = serde_json::from_str(&new).unwrap();
+            for field in [
+                "schema",
+                "input",
+                "macs",
+                "parameters",
+                "peak_bytes",
+                "cuts",
+            ] {
+                assert_eq!(new[field], line[field], "{field} of {model}");
+            }
+            for field in ["command", "git", "date", "machine", "versions", "seed"] {
+                assert!(!new[field].is_null(), "{field}");
+            }
+        }
+    }
+
     #[test]
     fn wrong_arguments_are_answered_with_what_is_right() {
         let error = |args: &[&str]| splits(args).unwrap_err();

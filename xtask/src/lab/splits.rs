@@ -1,5 +1,6 @@
 //! `splits`: every legal cut of a backbone with its cost, as table, JSON and plot.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
@@ -8,7 +9,9 @@ use plotters::prelude::*;
 use serde::Serialize;
 use split_backbone::{ActivationShape, BackboneConfig, Graph, GraphCut, embedded};
 
-use crate::files::{folder, write_whole};
+use crate::backend::Backend;
+use crate::files::{append_line, folder, write_whole};
+use crate::record::{Machine, command_line, date, git_state, machine, versions};
 
 const SCHEMA: &str = "split-graph/1";
 
@@ -30,6 +33,9 @@ pub(crate) struct SplitsArgs {
     /// Also write splits.json and splits.svg into this folder.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Append a line to this record (JSON lines), for `report`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -42,6 +48,20 @@ struct Splits {
     parameters: u64,
     peak_bytes: u64,
     cuts: Vec<Cut>,
+}
+
+/// The cuts as a line of a record.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    splits: &'a Splits,
+    command: String,
+    git: String,
+    date: String,
+    machine: Machine,
+    versions: BTreeMap<&'static str, String>,
+    /// Nothing is drawn by chance.
+    seed: u64,
 }
 
 #[derive(Serialize)]
@@ -85,6 +105,9 @@ pub(crate) fn run(args: &SplitsArgs) -> Result<()> {
             .map_err(|error| anyhow!("drawing splits.svg: {error}"))?;
         write_whole(&out.join("splits.svg"), svg.as_bytes())?;
         eprintln!("splits.json and splits.svg are in {}", out.display());
+    }
+    if let Some(record) = &args.record {
+        append_line(record, &splits.line())?;
     }
     Ok(())
 }
@@ -148,6 +171,21 @@ impl Splits {
                 .filter(|cut| !one_tensor || cut.live.len() == 1)
                 .map(cut)
                 .collect(),
+        }
+    }
+
+    fn line(&self) -> Line<'_> {
+        let mut versions = versions(Backend::Flex);
+        // Counted, not computed.
+        versions.insert("backend", "none".to_owned());
+        Line {
+            splits: self,
+            command: command_line(),
+            git: git_state(),
+            date: date(),
+            machine: machine(),
+            versions,
+            seed: 0,
         }
     }
 

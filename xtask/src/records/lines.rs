@@ -16,9 +16,10 @@ enum Type {
     Tls,
     /// Each part is a count.
     Outcomes,
+    List,
 }
 
-use Type::{Count, Number, Object, OneOf, Outcomes, Text, Tls};
+use Type::{Count, List, Number, Object, OneOf, Outcomes, Text, Tls};
 
 type Fields = &'static [(&'static str, Type)];
 
@@ -33,7 +34,7 @@ const COMMON: Fields = &[
 ];
 
 /// Fields of each schema besides the common ones.
-const SCHEMAS: [(&str, Fields); 8] = [
+const SCHEMAS: [(&str, Fields); 9] = [
     (
         "split-accuracy/1",
         &[
@@ -63,6 +64,17 @@ const SCHEMAS: [(&str, Fields); 8] = [
             ("bytes", Number),
             ("ideal_bytes", Number),
             ("data", Text),
+        ],
+    ),
+    (
+        "split-graph/1",
+        &[
+            ("model", Text),
+            ("input", List),
+            ("macs", Count),
+            ("parameters", Count),
+            ("peak_bytes", Count),
+            ("cuts", List),
         ],
     ),
     (
@@ -243,6 +255,7 @@ impl Type {
             Count => found.is_u64(),
             Text => found.as_str().is_some_and(|text| !text.is_empty()),
             Object => found.is_object(),
+            List => found.is_array(),
             OneOf(texts) => found.as_str().is_some_and(|text| texts.contains(&text)),
             Tls => found.is_boolean() || found == "mutual",
             Outcomes => ["result", "fallback", "error"]
@@ -257,6 +270,7 @@ impl Type {
             Count => "a whole number from 0".to_owned(),
             Text => "a text".to_owned(),
             Object => "an object".to_owned(),
+            List => "a list".to_owned(),
             OneOf(texts) => format!("one of {texts:?}"),
             Tls => "false, true or \"mutual\"".to_owned(),
             Outcomes => "counts of result, fallback and error".to_owned(),

@@ -2,6 +2,7 @@
 //! network. Figures are inline SVG; a small script only shows their values under the pointer.
 
 mod codec;
+mod graphs;
 mod latency;
 mod lines;
 mod rate;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Section, codec, figure, heads, of_schema, paragraph, speed};
+use super::{Section, codec, figure, graphs, heads, of_schema, paragraph, speed};
 use crate::chart::{Axis, Bar, BarChart, Chart, Dot, Series, figure as digits};
 use crate::table::Table;
 
@@ -115,6 +115,7 @@ fn shown(schema: &str, lines: &[&Value]) -> String {
     let owned = || lines.iter().copied();
     match schema {
         "split-codec/1" => codec::part(&of_schema(owned(), schema)),
+        "split-graph/1" => graphs::part(&of_schema(owned(), schema)),
         "split-speed/1" => speed::part(&of_schema(owned(), schema)),
         "split-runtime/1" => runtime_bars(lines) + &table(schema, lines),
         "split-link/1" => link_charts(lines) + &table(schema, lines),
