@@ -11,6 +11,7 @@
 mod programs {
     mod bank;
     mod certificates;
+    mod manifests;
     mod processes;
     mod proxy;
     mod video;
