@@ -16,6 +16,8 @@ mod depthwise;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "flex")]
+mod flex_maps;
+#[cfg(feature = "flex")]
 mod flex_mixture;
 #[cfg(feature = "flex")]
 mod flex_norm;
@@ -23,6 +25,8 @@ mod flex_norm;
 mod flex_silu;
 #[cfg(feature = "flex")]
 mod geometry;
+#[cfg(feature = "flex")]
+mod maps;
 #[cfg(feature = "flex")]
 mod mixture;
 #[cfg(feature = "flex")]
@@ -41,8 +45,10 @@ mod tile;
 mod weight_gradient;
 
 use burn::nn::BatchNorm;
-use burn::tensor::module::{conv_transpose2d as burn_conv_transpose2d, conv2d as burn_conv2d};
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::module::{
+    conv_transpose2d as burn_conv_transpose2d, conv2d as burn_conv2d, max_pool2d as burn_max_pool2d,
+};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{
     Tensor,
     activation::{relu, sigmoid, silu as burn_silu},
@@ -460,6 +466,54 @@ pub fn silu(x: Tensor<4>) -> Tensor<4> {
         return flex_silu::silu(x);
     }
     burn_silu(x)
+}
+
+/// The largest value of each square window, as [`burn::tensor::module::max_pool2d`]; values outside never win.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - output: `[batch, channels, (height + 2 * padding - size) / stride + 1, ...]`
+///
+/// # Panics
+///
+/// If a window can lie outside altogether (`2 * padding > size`) or doesn't fit the padded map, and where the stride is 0.
+pub fn max_pool2d(x: Tensor<4>, size: usize, stride: usize, padding: usize) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    assert!(
+        2 * padding <= size && size <= height.min(width) + 2 * padding && stride > 0,
+        "no windows of {size} at every {stride} with {padding} of padding on {height}x{width}"
+    );
+    #[cfg(feature = "flex")]
+    if flex::handles(&x) && !x.device().is_autodiff() {
+        let windows = maps::Windows {
+            size,
+            stride,
+            padding,
+        };
+        return flex_maps::max_pool(x, windows);
+    }
+    let options = MaxPoolOptions::new([size, size])
+        .with_stride([stride, stride])
+        .with_padding([padding, padding]);
+    burn_max_pool2d(x, options)
+}
+
+/// Each value four times, in a square: the nearest neighbour on maps of twice the size.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - output: `[batch, channels, 2 * height, 2 * width]`
+pub fn double_nearest(x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if flex::handles(&x) && !x.device().is_autodiff() {
+        return flex_maps::doubled(x);
+    }
+    let [batch, channels, height, width] = x.dims();
+    x.reshape([batch, channels, height, 1, width, 1])
+        .expand([batch, channels, height, 2, width, 2])
+        .reshape([batch, channels, 2 * height, 2 * width])
 }
 
 /// A mixture of logistics for each channel; every tensor is `[components, channels]`.

@@ -2,9 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
+use split_bottleneck::ops::max_pool2d;
 
 use super::config::{BlockKind, BlockPlan, ShortcutKind, StemConfig};
 use crate::conv::{ConvNorm, ConvShape, Weights, bound};
@@ -41,10 +40,7 @@ impl Stem {
         if !self.max_pool {
             return output;
         }
-        let options = MaxPoolOptions::new([3, 3])
-            .with_stride([2, 2])
-            .with_padding([1, 1]);
-        max_pool2d(output, options)
+        max_pool2d(output, 3, 2, 1)
     }
 
     pub(crate) fn fold(&self) -> Self {

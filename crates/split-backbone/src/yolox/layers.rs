@@ -1,10 +1,8 @@
 //! The pieces that a YOLOX detector is built of.
 
 use burn::module::Module;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
-use split_bottleneck::ops::silu;
+use split_bottleneck::ops::{max_pool2d, silu};
 
 use super::YoloxConfig;
 use crate::conv::{ConvNorm, ConvShape, Weights};
@@ -243,12 +241,7 @@ struct Spp {
 impl Spp {
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let narrow = self.conv1.forward(input);
-        let pool = |x: Tensor<4>| {
-            let options = MaxPoolOptions::new([5, 5])
-                .with_stride([1, 1])
-                .with_padding([2, 2]);
-            max_pool2d(x, options)
-        };
+        let pool = |x| max_pool2d(x, 5, 1, 2);
         // The largest of 9x9 is the largest of 5x5 over 5x5 neighbours, and so on: the same
         // values for less work.
         let five = pool(narrow.clone());

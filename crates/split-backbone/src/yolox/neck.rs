@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
+use split_bottleneck::ops::double_nearest;
 
 use super::layers::{ConvAct, Csp, Scales, Spatial};
 use crate::conv::ConvNorm;
@@ -40,9 +41,13 @@ impl Neck {
     pub(super) fn forward(&self, [fine, middle, coarse]: [Tensor<4>; 3]) -> [Tensor<4>; 3] {
         let join = |a, b| Tensor::cat(vec![a, b], 1);
         let coarse = self.lateral_conv0.forward(coarse);
-        let middle = self.c3_p4.forward(join(double(coarse.clone()), middle));
+        let middle = self
+            .c3_p4
+            .forward(join(double_nearest(coarse.clone()), middle));
         let middle = self.reduce_conv1.forward(middle);
-        let fine = self.c3_p3.forward(join(double(middle.clone()), fine));
+        let fine = self
+            .c3_p3
+            .forward(join(double_nearest(middle.clone()), fine));
         let middle = join(self.bu_conv2.forward(fine.clone()), middle);
         let middle = self.c3_n3.forward(middle);
         let coarse = join(self.bu_conv1.forward(middle.clone()), coarse);
@@ -62,15 +67,6 @@ impl Neck {
             c3_n4: self.c3_n4.fold(),
         }
     }
-}
-
-/// Every pixel becomes two by two equal ones.
-fn double(input: Tensor<4>) -> Tensor<4> {
-    let [batch, channels, height, width] = input.dims();
-    input
-        .reshape([batch, channels, height, 1, width, 1])
-        .expand([batch, channels, height, 2, width, 2])
-        .reshape([batch, channels, 2 * height, 2 * width])
 }
 
 /// One head per scale: classes on one branch, box and objectness on the other.

@@ -1,7 +1,9 @@
 use burn::module::{Module, Param};
 use burn::nn::BatchNormConfig;
-use burn::tensor::module::{conv_transpose2d as burn_conv_transpose2d, conv2d as burn_conv2d};
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::module::{
+    conv_transpose2d as burn_conv_transpose2d, conv2d as burn_conv2d, max_pool2d as burn_max_pool2d,
+};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{
     Device, Tensor, TensorData,
     activation::{relu, silu as burn_silu},
@@ -12,7 +14,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     ConvSpec, ConvTransposeSpec, LogisticMixture, batch_norm, batch_norm_relu, conv_transpose2d,
-    conv2d, conv2d_add, conv2d_relu, mixture_nats, silu,
+    conv2d, conv2d_add, conv2d_relu, double_nearest, max_pool2d, mixture_nats, silu,
 };
 
 /// One convolution to compare: sizes, then `ConvSpec`.
@@ -565,5 +567,52 @@ fn silu_and_its_gradient_are_those_of_burn_for_whole_and_strided_tensors() {
             };
             assert_close("gradient", gradient(silu), gradient(burn_silu));
         }
+    }
+}
+
+#[test]
+fn max_pools_are_those_of_burn_at_every_border() {
+    let device = Device::flex();
+    for (side, pool) in [
+        ([13, 13], [5, 1, 2]),
+        ([56, 40], [3, 2, 1]),
+        ([7, 9], [2, 2, 0]),
+        ([4, 5], [3, 3, 1]),
+        ([3, 3], [3, 1, 0]),
+        ([2, 6], [4, 1, 2]),
+    ] {
+        let [size, stride, padding] = pool;
+        let x = draw([2, 3, side[0], side[1]], 7, &device).sub_scalar(2.0);
+        let strided = x.clone().swap_dims(2, 3);
+        for x in [x, strided] {
+            let options = MaxPoolOptions::new([size, size])
+                .with_stride([stride, stride])
+                .with_padding([padding, padding]);
+            let wanted = burn_max_pool2d(x.clone(), options);
+            let found = max_pool2d(x.clone(), size, stride, padding);
+            found.into_data().assert_eq(&wanted.into_data(), true);
+            // Tracked tensors keep their gradient.
+            let x = Tensor::from_inner(x).require_grad();
+            let gradients = max_pool2d(x.clone(), size, stride, padding)
+                .sum()
+                .backward();
+            let sum: f32 = x.grad(&gradients).unwrap().sum().into_scalar();
+            let windows = max_pool2d(x.inner(), size, stride, padding).dims();
+            assert_eq!(sum, windows.iter().product::<usize>() as f32);
+        }
+    }
+    let nan = Tensor::<4>::from_data([[[[1.0, f32::NAN, 0.0, 2.0]]]], &device);
+    let found: Vec<f32> = max_pool2d(nan, 1, 1, 0).into_data().try_to_vec().unwrap();
+    assert!(found[1].is_nan() && found[3] == 2.0, "{found:?}");
+}
+
+#[test]
+fn doubled_maps_hold_each_value_in_a_square() {
+    let device = Device::flex();
+    let x = draw([2, 3, 5, 7], 8, &device);
+    for x in [x.clone(), x.swap_dims(2, 3)] {
+        let wanted = double_nearest(Tensor::from_inner(x.clone())).inner();
+        let found = double_nearest(x);
+        found.into_data().assert_eq(&wanted.into_data(), true);
     }
 }
