@@ -22,11 +22,23 @@ pub(crate) struct Extras<'a> {
     pub(crate) relu: bool,
 }
 
-/// One group's product of packed weights with the planes of one image.
+/// Columns that a block has at most: three vectors of sixteen.
+const BLOCK: usize = 48;
+
+/// Runs that some columns of a product are read from.
+#[derive(Clone, Copy)]
+struct Runs<'a> {
+    floats: &'a [f32],
+    /// Where the run of each row of the right operand starts.
+    starts: &'a [usize],
+    columns: [usize; 2],
+}
+
+/// One group's product of packed weights with the runs of one image.
 struct GroupProduct<'a> {
     panels: &'a [f32],
-    offsets: &'a [usize],
-    planes: &'a [f32],
+    /// All columns, one part after the other.
+    parts: &'a [Runs<'a>],
     columns: usize,
     target: &'a mut [f32],
     extras: Extras<'a>,
@@ -38,32 +50,35 @@ impl WithSimd for GroupProduct<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let width = 3 * S::F32_LANES;
-        let depth = self.offsets.len();
         let all_rows = self.target.len() / self.columns;
-        let mut from = 0;
-        // Columns outside, rows inside: the runs of a column block stay in the cache.
-        while from < self.columns {
-            let to = (from + width).min(self.columns);
-            for first in (0..all_rows).step_by(PANEL) {
-                let rows = PANEL.min(all_rows - first);
-                let block = RowBlock {
-                    a: &self.panels[first * depth..][..PANEL * depth],
-                    b: self.planes,
-                    offsets: self.offsets,
-                    rows,
-                    columns: self.columns,
-                    row_stride: self.columns,
-                };
-                let start = first * self.columns;
-                let epilogue = Epilogue {
-                    bias: self.extras.bias.map(|bias| &bias[first..][..rows]),
-                    residual: self.extras.residual.map(|all| &all[start..]),
-                    relu: self.extras.relu,
-                    accumulate: false,
-                };
-                block.compute(simd, [from, to], &mut self.target[start..], &epilogue);
+        for part in self.parts {
+            let depth = part.starts.len();
+            let [mut from, end] = part.columns;
+            // Columns outside, rows inside: the runs of a column block stay in the cache.
+            while from < end {
+                let to = (from + width).min(end);
+                for first in (0..all_rows).step_by(PANEL) {
+                    let rows = PANEL.min(all_rows - first);
+                    let block = RowBlock {
+                        a: &self.panels[first * depth..][..PANEL * depth],
+                        b: part.floats,
+                        offsets: part.starts,
+                        first_column: part.columns[0],
+                        rows,
+                        columns: self.columns,
+                        row_stride: self.columns,
+                    };
+                    let start = first * self.columns;
+                    let epilogue = Epilogue {
+                        bias: self.extras.bias.map(|bias| &bias[first..][..rows]),
+                        residual: self.extras.residual.map(|all| &all[start..]),
+                        relu: self.extras.relu,
+                        accumulate: false,
+                    };
+                    block.compute(simd, [from, to], &mut self.target[start..], &epilogue);
+                }
+                from = to;
             }
-            from = to;
         }
     }
 }
@@ -141,11 +156,39 @@ impl Weights<'_> {
     }
 }
 
+/// Runs of a product whose right operand is the image itself: all whole blocks of columns are read where
+/// they lie, the rest from a copy, since the last vector of a run reads beyond its end.
+struct Direct {
+    starts: Vec<usize>,
+    /// Columns of whole blocks.
+    whole: usize,
+    rest_starts: Vec<usize>,
+    /// Floats of a channel in the copy.
+    rest_len: usize,
+}
+
+impl Direct {
+    fn new(channels: usize, columns: usize) -> Self {
+        let whole = columns / BLOCK * BLOCK;
+        let rest_len = (columns - whole).next_multiple_of(16);
+        let starts = |len: usize| (0..channels).map(|channel| channel * len).collect();
+        Self {
+            starts: starts(columns),
+            whole,
+            rest_starts: starts(rest_len),
+            rest_len,
+        }
+    }
+}
+
 /// A product, ready for its images.
 struct Product<'a> {
     layout: PlaneLayout,
     weights: Weights<'a>,
+    /// Where runs start in packed planes.
     offsets: Vec<usize>,
+    /// Set where there is nothing to pack but the rest of the columns.
+    direct: Option<Direct>,
     channels_in: usize,
     channels_out: usize,
     source_len: usize,
@@ -163,20 +206,71 @@ impl<'a> Product<'a> {
         weights: Weights<'a>,
     ) -> Self {
         let layout = PlaneLayout::new(source, grid, stride, taps);
+        let columns = grid[0] * grid[1];
         Self {
             offsets: layout.offsets(channels_in),
+            direct: layout
+                .is_source()
+                .then(|| Direct::new(channels_in, columns)),
             layout,
             weights,
             channels_in,
             channels_out,
             source_len: source[0] * source[1],
-            columns: grid[0] * grid[1],
+            columns,
             scatter: None,
         }
     }
 
     fn macs(&self) -> usize {
         self.weights.groups() * self.channels_out * self.offsets.len() * self.columns
+    }
+
+    /// Floats that the packed part of a group takes.
+    fn packed_len(&self) -> usize {
+        let channel = self.direct.as_ref().map(|direct| direct.rest_len);
+        self.channels_in * channel.unwrap_or(self.layout.channel_len())
+    }
+
+    /// The right operand of a group: what is read from `source`, and what is packed into `packed`.
+    fn runs<'r>(&'r self, source: &'r [f32], packed: &'r mut [f32]) -> [Runs<'r>; 2] {
+        let channels = source.chunks_exact(self.source_len);
+        let none = Runs {
+            floats: &[],
+            starts: &self.offsets,
+            columns: [0; 2],
+        };
+        let Some(direct) = &self.direct else {
+            let targets = packed.chunks_exact_mut(self.layout.channel_len());
+            for (channel, target) in channels.zip(targets) {
+                self.layout.pack_channel(channel, target);
+            }
+            let columns = [0, self.columns];
+            let all = Runs {
+                floats: packed,
+                columns,
+                ..none
+            };
+            return [all, none];
+        };
+        if direct.rest_len > 0 {
+            let targets = packed.chunks_exact_mut(direct.rest_len);
+            for (channel, target) in channels.zip(targets) {
+                let rest = &channel[direct.whole..];
+                target[..rest.len()].copy_from_slice(rest);
+            }
+        }
+        let whole = Runs {
+            floats: source,
+            starts: &direct.starts,
+            columns: [0, direct.whole],
+        };
+        let rest = Runs {
+            floats: packed,
+            starts: &direct.rest_starts,
+            columns: [direct.whole, self.columns],
+        };
+        [whole, rest]
     }
 
     /// One image, all its points; `shared` hands rows of the product to other threads.
@@ -189,7 +283,7 @@ impl<'a> Product<'a> {
         shared: bool,
     ) {
         let arch = Arch::new();
-        let planes = planes.aligned(self.channels_in * self.layout.channel_len());
+        let packed = planes.aligned(self.packed_len());
         let image_group = self.channels_in * self.source_len;
         let target_group = self.channels_out * self.columns;
         let threads = if shared {
@@ -200,11 +294,7 @@ impl<'a> Product<'a> {
         let share = self.channels_out.div_ceil(threads).next_multiple_of(PANEL);
         for group in 0..self.weights.groups() {
             let source = &image[group * image_group..][..image_group];
-            let packed = planes.chunks_exact_mut(self.layout.channel_len());
-            for (channel, target) in source.chunks_exact(self.source_len).zip(packed) {
-                self.layout.pack_channel(channel, target);
-            }
-            let planes = &*planes;
+            let parts = self.runs(source, packed);
             let depth = self.offsets.len();
             let multiply = |index: usize, target: &mut [f32]| {
                 let first = index * share;
@@ -216,8 +306,7 @@ impl<'a> Product<'a> {
                     let range = from * self.columns..to * self.columns;
                     arch.dispatch(GroupProduct {
                         panels,
-                        offsets: &self.offsets,
-                        planes,
+                        parts: &parts,
                         columns: self.columns,
                         target: &mut target[..range.len()],
                         extras: Extras {

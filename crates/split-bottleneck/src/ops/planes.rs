@@ -97,6 +97,15 @@ impl PlaneLayout {
         self.channel_len
     }
 
+    /// Whether the copy of a channel would be the channel itself, as for a kernel of one position.
+    pub(crate) fn is_source(&self) -> bool {
+        let [plane] = &self.planes[..] else {
+            return false;
+        };
+        let whole = (plane.dx, plane.first, plane.rows) == (0, 0, self.source[0]);
+        whole && self.gather.is_empty() && self.tap_starts.len() == 1
+    }
+
     /// Starts of all taps of `channels` channels, channel after channel.
     pub(crate) fn offsets(&self, channels: usize) -> Vec<usize> {
         (0..channels)

@@ -27,6 +27,8 @@ pub(crate) struct RowBlock<'a> {
     pub(crate) a: &'a [f32],
     pub(crate) b: &'a [f32],
     pub(crate) offsets: &'a [usize],
+    /// Column of the product that the runs of `b` begin with.
+    pub(crate) first_column: usize,
     /// Rows that exist; the panel's other columns are padding.
     pub(crate) rows: usize,
     /// Columns of the product, and distance of two rows in the target.
@@ -80,7 +82,7 @@ impl RowBlock<'_> {
         let mut sums = [[simd.splat_f32s(0.0); N]; M];
         let (panel, _) = self.a.as_chunks::<PANEL>();
         for (row, &offset) in panel.iter().zip(self.offsets) {
-            let start = offset + column;
+            let start = offset + column - self.first_column;
             let (vectors, _) = S::as_simd_f32s(&self.b[start..start + N * lanes]);
             let vectors: &[S::f32s; N] = vectors.first_chunk().expect("N vectors were sliced");
             for i in 0..M {

@@ -44,6 +44,7 @@ impl WithSimd for GroupGradient<'_> {
                     a: &self.panels[first * depth..][..PANEL * depth],
                     b: &self.pixels[ky * self.pixel_row..],
                     offsets: self.offsets,
+                    first_column: 0,
                     rows: PANEL.min(self.channels_out - first),
                     columns: self.kernel_row,
                     row_stride,
