@@ -227,9 +227,9 @@ mod backends {
     }
 
     /// Forward and backward passes and Adam, in each backend's own kernels, with batch norms and grouped
-    /// convolutions in them. Distortions on flex, ndarray and wgpu agreed to some 1e-6, weights to 1e-5 of
-    /// their way. Both bounds leave a factor of hundred to other kernels and drivers; with one wrong gradient
-    /// weights end up as far apart as they went.
+    /// convolutions in them. Beside flex, distortions on ndarray and wgpu were off by 4e-7 of themselves and
+    /// weights by 4e-5 of their way. Both bounds leave a factor of 250 to other kernels and drivers; with a
+    /// wrong gradient weights end up about as far apart as they went.
     #[test]
     fn training_takes_the_same_course_on_every_backend() {
         let mut reference: Option<Course> = None;
@@ -242,7 +242,7 @@ mod backends {
             let reference = reference.get_or_insert_with(|| found.clone());
             let apart = distance(&found.trained, &reference.trained);
             assert!(
-                apart < 1e-3 * way,
+                apart < 1e-2 * way,
                 "{name}: weights went {way} and are {apart} from flex's"
             );
             assert_eq!(found.distortions.len(), STEPS, "{name}");
