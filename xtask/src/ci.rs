@@ -96,11 +96,17 @@ const PACKAGE: &[Call] = &[call(&[
     "--locked",
 ])];
 
-/// Real networks on every backend, and frames written on one backend, finished on another.
+/// Real networks and training on every backend, frames written on one backend, finished on another, and the
+/// programs of device and edge with wgpu: built together with `lab`, so that they share its build of Burn.
+///
+/// burn-remote is left out: it always brings iroh and 150 more packages, whose features would change those of
+/// `serde` and `syn`, and with them compile all of Burn once more.
 const BACKENDS: &[Call] = &[call(&[
     "test",
     "--package",
     "xtask",
+    "--package",
+    "split-runtime",
     "--test",
     "backends",
     "--test",

@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+use records::{BACKENDS, BackendName};
 
 use crate::shell;
-
-/// What `--backend` understands; each is a Cargo feature of this package.
-const BACKENDS: [&str; 4] = ["flex", "ndarray", "wgpu", "cuda"];
 
 /// Becomes `lab SUBCOMMAND ARGS`, compiled with the backends that the arguments name.
 ///
@@ -120,7 +118,8 @@ fn lab_command(subcommand: &str, args: Vec<OsString>) -> Result<Command> {
     Ok(command)
 }
 
-/// `lab,flex`, `remote` for `--burn-remote`, and each further backend named by `--backend A`, `--backend=A` or `--backend A,B`.
+/// `lab,flex`, `remote` for `--burn-remote`, and each further backend named by `--backend A`, `--backend=A`, `--backend A,B` or,
+/// with the number of a device, `--backend A:1`.
 fn lab_features(args: &[OsString]) -> Result<String> {
     let mut asked = BTreeSet::new();
     let mut words = args.iter();
@@ -139,13 +138,8 @@ fn lab_features(args: &[OsString]) -> Result<String> {
             continue;
         };
         for name in value.to_string_lossy().split(',') {
-            let Some(known) = BACKENDS.iter().find(|known| **known == name) else {
-                bail!(
-                    "unknown backend {name:?}: choose from {}",
-                    BACKENDS.join(", ")
-                );
-            };
-            asked.insert(*known);
+            // What can't be opened is refused before it is compiled.
+            asked.insert(name.parse::<BackendName>()?.name);
         }
     }
     let remote = args
@@ -198,6 +192,8 @@ mod tests {
             &["codec", "--backend", "cuda,ndarray"],
             "lab,flex,ndarray,cuda",
         );
+        check(&["--backend", "wgpu:1,wgpu:0"], "lab,flex,wgpu");
+        check(&["--backend=cuda:0"], "lab,flex,cuda");
         check(&["--burn-remote", "--batch", "1"], "lab,flex,remote");
         check(&["--", "--backend", "tpu", "--burn-remote"], "lab,flex");
     }
@@ -207,6 +203,10 @@ mod tests {
         check(
             &["--backend", "tpu"],
             "unknown backend \"tpu\": choose from flex, ndarray, wgpu, cuda",
+        );
+        check(
+            &["--backend", "wgpu:one"],
+            "\"one\" is no number of a device: `cargo xtask bench --list-devices --backend wgpu` prints them",
         );
         check(
             &["--backend"],

@@ -41,6 +41,7 @@ mod released {
         )]
         let mut devices = vec![("flex", Device::flex())];
         #[cfg(feature = "ndarray")]
+        #[expect(deprecated, reason = "kept as a second opinion on flex")]
         devices.push(("ndarray", Device::new(burn_ndarray::NdArrayDevice::Cpu)));
         #[cfg(feature = "wgpu")]
         {

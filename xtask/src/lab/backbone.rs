@@ -26,7 +26,7 @@ pub(crate) struct BackboneArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Where tensors are computed.
-    #[arg(long, value_enum, default_value_t = Backend::Flex)]
+    #[arg(long, default_value = "flex")]
     backend: Backend,
 }
 

@@ -52,7 +52,7 @@ pub(crate) struct BenchArgs {
     /// its bytes are counted.
     #[arg(long)]
     burn_remote: bool,
-    /// Only print what can compute for each `--backend` here.
+    /// Only print what can compute for each `--backend` here, and the name that picks it.
     #[arg(long)]
     list_devices: bool,
     #[command(subcommand)]
@@ -106,7 +106,7 @@ fn benches(args: &BenchArgs) -> Result<Vec<Bench>> {
         match bench(&setup, &unit) {
             Ok(bench) => benches.push(bench),
             Err(error) if args.setup.backend.len() > 1 => {
-                eprintln!("{} left out: {error:#}", backend.name());
+                eprintln!("{backend} left out: {error:#}");
                 broken = Some(error);
             }
             Err(error) => return Err(error),
@@ -120,12 +120,11 @@ fn benches(args: &BenchArgs) -> Result<Vec<Bench>> {
 
 fn bench(setup: &SetupArgs, unit: &Unit) -> Result<Bench> {
     let setup = setup.open()?;
-    let device = setup.backend.adapters()?.into_iter().next();
     Ok(Bench {
         codec: unit.bank.open(0, &setup.device)?,
         unit: unit.bank.rungs()[0].config.clone(),
         unit_name: unit.name.clone(),
-        device: device.unwrap_or_default(),
+        device: setup.backend.adapter()?,
         setup,
     })
 }
@@ -136,8 +135,14 @@ fn list_devices(args: &BenchArgs) -> Result<()> {
         if adapters.is_empty() {
             say!("{:<8} no adapter: {NO_ADAPTER}", backend.name());
         }
+        let several = adapters.len() > 1;
         for adapter in adapters {
-            say!("{:<8} {adapter}", backend.name());
+            let unasked = match several && adapter.is_default {
+                true => ", taken where no number is given",
+                false => "",
+            };
+            let name = adapter.backend.to_string();
+            say!("{name:<8} {}{unasked}", adapter.description);
         }
     }
     Ok(())

@@ -86,7 +86,7 @@ pub(crate) struct SetupArgs {
     #[arg(long)]
     test_pictures: Option<usize>,
     /// Where tensors are computed.
-    #[arg(long, value_enum, default_value = "flex")]
+    #[arg(long, default_value = "flex")]
     backend: Backend,
 }
 

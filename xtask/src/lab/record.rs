@@ -102,8 +102,7 @@ impl Machine {
     /// With the graphics card where this backend computes on one.
     pub(crate) fn computing(mut self, backend: Backend) -> Self {
         if !backend.is_cpu() {
-            let adapters = backend.adapters().unwrap_or_default();
-            self.gpu = adapters.into_iter().next();
+            self.gpu = backend.adapter().ok();
         }
         self
     }

@@ -47,8 +47,9 @@ pub(crate) struct SetupArgs {
     /// Most pictures to test on.
     #[arg(long, value_parser = at_least_one)]
     pub(crate) test_pictures: Option<usize>,
-    /// Where tensors are computed; `bench` takes several, separated by commas.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
+    /// Where tensors are computed, `wgpu:1` on the device with that number (`bench --list-devices`); `bench`
+    /// takes several, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "flex")]
     pub(crate) backend: Vec<Backend>,
 }
 

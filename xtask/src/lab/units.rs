@@ -22,7 +22,7 @@ pub(crate) struct UnitsArgs {
     /// Folder of checkpoints: NAME.pth.tar, each with its description NAME.json beside it.
     dir: PathBuf,
     /// Where the weights are read to.
-    #[arg(long, value_enum, default_value = "flex")]
+    #[arg(long, default_value = "flex")]
     backend: Backend,
 }
 

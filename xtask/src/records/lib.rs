@@ -10,8 +10,10 @@
 //! - [`brief_table`], [`full_table`]: Markdown of a document; [`rate_picture`]: its curves.
 //! - [`report_page`]: everything as one HTML page.
 //! - [`compare()`]: which steps of a run became slower than recorded, beyond the noise.
+//! - [`BackendName`]: what `--backend` understands.
 //! - [`plan`]: where to cut and which rung to send, from documents, two computers and a link.
 
+mod backend_name;
 mod chart;
 mod compare;
 mod curve;
@@ -32,6 +34,7 @@ mod table;
 mod tables;
 mod xml;
 
+pub use backend_name::{BACKENDS, BackendName, BackendNameError};
 pub use compare::{
     Change, CompareError, Compared, Comparison, NOISE_SHARE, comparable, compare, noise_remarks,
 };

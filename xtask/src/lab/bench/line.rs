@@ -32,7 +32,7 @@ pub(super) struct Line {
     /// Rung that was timed, and its latent.
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<String>,
-    pub(super) backend: &'static str,
+    pub(super) backend: String,
     device: String,
     pub(super) batch: usize,
     threads: usize,
@@ -102,15 +102,16 @@ pub(super) fn first_use(lines: &[Line]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     for line in lines {
         // A step that was compared with two peers stands there twice.
-        if seen.insert((line.backend, line.batch, line.what)) {
-            *sums.entry((line.backend, line.batch)).or_default() += line.ms_first - line.ms_median;
+        if seen.insert((line.backend.as_str(), line.batch, line.what)) {
+            *sums.entry((line.backend.as_str(), line.batch)).or_default() +=
+                line.ms_first - line.ms_median;
         }
     }
     // Where it is less than the noise there is nothing to say.
     let dear = sums.into_iter().filter(|(_, ms)| *ms > 0.5);
     let words = dear.map(|((backend, batch), ms)| {
-        let what = match backend {
-            "wgpu" | "cuda" => "shader compilation and autotune",
+        let what = match backend.split(':').next() {
+            Some("wgpu" | "cuda") => "shader compilation and autotune",
             _ => "buffers and threads",
         };
         format!("first use of {backend} at batch {batch}: {ms:.0} ms beyond the medians ({what}), not in them")
@@ -131,7 +132,7 @@ pub(super) fn cache_savings(lines: &[Line]) -> Vec<String> {
     let words = heads.filter_map(|head| {
         let times = |what| Some(1.0 + head.ms_median / of(head, what)?);
         let (tail, feature) = (times("train-step")?, times("feature-step")?);
-        let (backend, batch) = (head.backend, head.batch);
+        let (backend, batch) = (&head.backend, head.batch);
         Some(format!(
             "cached activations on {backend} at batch {batch}: a step through the tail is {tail:.2} times as \
              fast as with the head in it, one without the tail {feature:.2} times"
@@ -249,7 +250,7 @@ pub(super) fn line(
         model: subject.model.to_owned(),
         split: subject.split.map(str::to_owned),
         unit: subject.unit.map(str::to_owned),
-        backend: subject.backend.name(),
+        backend: subject.backend.to_string(),
         device: subject.device.to_owned(),
         batch,
         threads: threads(),

@@ -50,7 +50,7 @@ pub(crate) struct NetworksArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Where tensors are computed; several, separated by commas.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "flex")]
+    #[arg(long, value_delimiter = ',', default_value = "flex")]
     backend: Vec<Backend>,
     #[command(flatten)]
     reporting: Reporting,
@@ -197,13 +197,12 @@ fn drawn(rng: &mut Pcg64, count: usize, bound: f32) -> Vec<f32> {
 impl<'a> Bench<'a> {
     fn new(model: &'a Model, backend: Backend, seed: u64) -> Result<Self> {
         let device = backend.device()?;
-        let adapter = backend.adapters()?.into_iter().next();
         Ok(Self {
             model,
             network: Network::new(&model.config, seed, &device)?,
             backend,
             device,
-            adapter: adapter.unwrap_or_default(),
+            adapter: backend.adapter()?,
             seed,
         })
     }

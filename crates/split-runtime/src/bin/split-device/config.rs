@@ -95,7 +95,8 @@ pub(crate) struct DeviceSettings {
     /// Longest wait for an edge at the start, in milliseconds. Default 2000.
     #[arg(long, env = "SPLIT_DEVICE_CONNECT_MS", value_name = "MS")]
     pub(crate) connect_ms: Option<u64>,
-    /// Where tensors are computed: `flex` (CPU, the default) or `wgpu` where it was built in.
+    /// Where tensors are computed: `flex` (CPU, the default) or, where it was built in, `wgpu`; of several
+    /// graphics adapters `wgpu:1` takes the one with that number, and one that is not there gets the list.
     #[arg(long, env = "SPLIT_DEVICE_BACKEND", value_name = "NAME")]
     pub(crate) backend: Option<String>,
     /// Roots of the edges' certificates, PEM; with it everything is TLS 1.3.

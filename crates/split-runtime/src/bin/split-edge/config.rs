@@ -64,7 +64,8 @@ pub(crate) struct EdgeSettings {
     /// alone, port 9901.
     #[arg(long, env = "SPLIT_EDGE_ADMIN", value_name = "HOST:PORT")]
     pub(crate) admin: Option<String>,
-    /// Where tensors are computed: `flex` (CPU, the default) or `wgpu` where it was built in.
+    /// Where tensors are computed: `flex` (CPU, the default) or, where it was built in, `wgpu`; of several
+    /// graphics adapters `wgpu:1` takes the one with that number, and one that is not there gets the list.
     #[arg(long, env = "SPLIT_EDGE_BACKEND", value_name = "NAME")]
     pub(crate) backend: Option<String>,
     /// Certificate of the edge and those up to its root, PEM. With it everything is TLS 1.3.

@@ -107,13 +107,12 @@ fn measured(args: &NetworksArgs, bench: &Bench<'_>) -> Result<Line> {
     }
     let first = times[0];
     let times = Times::new(times.split_off(MEASURED + WARM_UP));
-    let adapter = bench.backend.adapters()?.into_iter().next();
     let subject = Subject {
         model: &bench.model.name,
         split: Some(&bench.model.split),
         unit: Some(&head_unit.unit),
         backend: bench.backend,
-        device: &adapter.unwrap_or_default(),
+        device: &bench.adapter,
         seed: bench.seed,
     };
     let line = line(&subject, "head-unit", 1, &times, (first, heap));
