@@ -96,11 +96,14 @@ const PACKAGE: &[Call] = &[call(&[
     "--locked",
 ])];
 
-/// Real networks on every backend, and frames written on one backend, finished on another.
+/// Real networks on every backend, and frames written on one backend, finished on another. Burn is built
+/// anew for them anyway, so that the programs with `otel` come along.
 const BACKENDS: &[Call] = &[call(&[
     "test",
     "--package",
     "xtask",
+    "--package",
+    "split-runtime",
     "--test",
     "backends",
     "--test",
@@ -109,8 +112,10 @@ const BACKENDS: &[Call] = &[call(&[
     "device_and_edge",
     "--test",
     "released_units",
+    "--test",
+    "spans",
     "--features",
-    "ndarray,wgpu",
+    "ndarray,wgpu,otel",
     "--locked",
     "--config",
     ".ci/backends.toml",

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use burn::tensor::Device;
 
 /// Names that the setting `backend` takes.
-const NAMES: [&str; 2] = ["flex", "wgpu"];
+pub(crate) const NAMES: [&str; 2] = ["flex", "wgpu"];
 
 /// Where tensors are computed.
 ///
