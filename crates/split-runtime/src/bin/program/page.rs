@@ -60,6 +60,7 @@ fn kind(argument: &Arg, allowed: Option<Allowed>) -> String {
         (None, "DIR") => "folder".to_owned(),
         (None, "FILE") => "file".to_owned(),
         (None, "NAME") => "name".to_owned(),
+        (None, "RUNG") => "name or place".to_owned(),
         (None, other) => format!("`{other}`"),
     };
     match argument.get_value_delimiter() {
@@ -81,5 +82,5 @@ fn meaning(argument: &Arg) -> String {
     let help = help.map(ToString::to_string).unwrap_or_default();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let end = help.find(" Default").unwrap_or(help.len());
-    help[..end].replace('|', "\\|")
+    help[..end].trim_end_matches('.').replace('|', "\\|")
 }
