@@ -12,7 +12,6 @@ pub(crate) mod out;
 pub(crate) mod page;
 pub(crate) mod settings;
 pub(crate) mod signals;
-pub(crate) mod spans;
 
 use std::process::ExitCode;
 

@@ -8,6 +8,8 @@ mod choose;
 mod config;
 mod pictures;
 mod session;
+#[path = "../program/spans.rs"]
+mod spans;
 mod video;
 
 use std::process::ExitCode;

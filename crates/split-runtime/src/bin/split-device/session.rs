@@ -20,8 +20,8 @@ use crate::config::{DeviceSettings, PROGRAM};
 use crate::pictures::{Next, Paths};
 use crate::program::folder::Model;
 use crate::program::signals::Signals;
-use crate::program::spans::Spans;
 use crate::program::{backend, out};
+use crate::spans::Spans;
 
 /// Classes that a local answer names, as many as the edge's by default.
 const RANKED: usize = 5;

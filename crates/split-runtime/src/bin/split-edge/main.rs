@@ -10,6 +10,8 @@ mod config;
 mod repository;
 mod serve;
 mod shelf;
+#[path = "../program/spans.rs"]
+mod spans;
 mod stamp;
 
 use std::process::ExitCode;

@@ -13,10 +13,10 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::{EdgeSettings, PROGRAM};
 use crate::program::signals::Signals;
-use crate::program::spans::Spans;
 use crate::program::{backend, out};
 use crate::repository::{Look, Repository, Served, guarded};
 use crate::shelf::Shelf;
+use crate::spans::Spans;
 use crate::stamp::{Stamp, stamp};
 
 /// How much longer than their last stream models stay loaded.
