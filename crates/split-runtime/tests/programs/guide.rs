@@ -20,7 +20,7 @@ fn the_page_of_settings_holds_what_the_programs_take() {
     let mut device = device_alone(Path::new("none"));
     let of_device = printed(device.arg("--print-settings"));
     let expected = format!("{introduction}{FIRST}\n{of_edge}\n## split-device\n\n{of_device}");
-    if std::env::var("UPDATE_GOLDEN").is_ok_and(|value| value == "1") {
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
         fs::write(&page, expected).unwrap();
         return;
     }
