@@ -97,7 +97,7 @@ const PACKAGE: &[Call] = &[call(&[
 ])];
 
 /// Real networks and training on every backend, frames written on one backend, finished on another, and the
-/// programs of device and edge with wgpu: built together with `lab`, so that they share its build of Burn.
+/// programs of device and edge with wgpu and with traces: built together with `lab`, so that they share its build of Burn.
 ///
 /// burn-remote is left out: it always brings iroh and 150 more packages, whose features would change those of
 /// `serde` and `syn`, and with them compile all of Burn once more.
@@ -115,8 +115,10 @@ const BACKENDS: &[Call] = &[call(&[
     "device_and_edge",
     "--test",
     "released_units",
+    "--test",
+    "spans",
     "--features",
-    "ndarray,wgpu",
+    "ndarray,wgpu,otel",
     "--locked",
     "--config",
     ".ci/backends.toml",

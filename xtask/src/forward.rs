@@ -17,12 +17,36 @@ pub(crate) fn lab(subcommand: &str, args: Vec<OsString>) -> Result<()> {
     become_command(lab_command(subcommand, args)?)
 }
 
-/// What `lab SUBCOMMAND` prints.
+/// Programs and the commands that hand on to them; `lab` has many.
+const PROGRAMS: [(&[&str], &str); 6] = [
+    (&[], "lab"),
+    (&["bench", "codec"], "codec"),
+    (&["bench", "loopback"], "split-loopback"),
+    (&["bench", "link"], "split-link"),
+    (&["simulate"], "split-simulate"),
+    (&["demo"], "split-demo"),
+];
+
+/// For each command that hands on to a program, the program's options as it prints them. All are built at once,
+/// with the features that each of them is built with otherwise, so that Burn isn't compiled once more.
 ///
 /// # Errors
-/// `cargo` that cannot be started, a build or a command that fails.
-pub(crate) fn lab_output(subcommand: &str) -> Result<String> {
-    shell::output_of(&mut lab_command(subcommand, Vec::new())?)
+/// `cargo` that cannot be started, a build or a program that fails.
+pub(crate) fn options_of_programs() -> Result<Vec<(&'static [&'static str], String)>> {
+    let mut build = shell::cargo();
+    build.args(["build", "--package", "xtask", "--package", "split-runtime"]);
+    build.args(["--package", "split-benches", "--features"]);
+    build.arg("lab,flex,demo,link,loopback,study");
+    for (_, program) in PROGRAMS {
+        build.args(["--bin", program]);
+    }
+    let status = build.status().context("starting cargo")?;
+    ensure!(status.success(), "building the programs failed: {status}");
+    let one = |(place, program): (&'static [&'static str], &str)| {
+        let mut command = beside_me(program)?;
+        Ok((place, shell::output_of(command.arg("--print-options"))?))
+    };
+    PROGRAMS.into_iter().map(one).collect()
 }
 
 /// Becomes the coder bench of the package `split-benches`. It needs no tensor library, so the
@@ -100,11 +124,16 @@ fn with_programs(feature: &str, program: &str, args: Vec<OsString>) -> Result<()
         .args(["--bin", "split-edge"]);
     let status = build.status().context("starting cargo")?;
     ensure!(status.success(), "building {program} failed: {status}");
-    let me = std::env::current_exe().context("where this program is")?;
-    let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
-    let mut command = Command::new(me.with_file_name(name));
+    let mut command = beside_me(program)?;
     command.args(args);
     become_command(command)
+}
+
+/// A program of the workspace, built where this one is.
+fn beside_me(program: &str) -> Result<Command> {
+    let me = std::env::current_exe().context("where this program is")?;
+    let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    Ok(Command::new(me.with_file_name(name)))
 }
 
 fn lab_command(subcommand: &str, args: Vec<OsString>) -> Result<Command> {

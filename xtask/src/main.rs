@@ -89,7 +89,7 @@ enum Command {
     Plan(Box<plan::PlanArgs>),
     /// Print a completion script: define `xtask() { cargo xtask "$@"; }`, then complete `xtask`
     ///
-    /// Compiles `lab` to learn the options of its commands.
+    /// Compiles the programs that commands hand on to, to learn their options.
     Completions {
         /// For which shell
         shell: clap_complete::Shell,

@@ -124,3 +124,15 @@ fn what_cannot_be_measured_is_named() {
     let rate = said(&["--kbit", "0"]);
     assert!(rate.contains("--kbit 0, allowed are 1"), "{rate}");
 }
+
+/// What completions of `cargo xtask` ask for.
+#[test]
+fn its_options_are_known_to_who_completes_them() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_split-link"));
+    let output = command.arg("--print-options").output().unwrap();
+    let known: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut options = known["options"].as_array().unwrap().iter();
+    let found = options.find(|option| option["long"] == "kbit").unwrap();
+    assert_eq!(found["takes_value"], true);
+    assert_eq!(known["commands"], Value::Array(Vec::new()));
+}

@@ -39,3 +39,15 @@ fn every_transport_is_timed_and_memory_is_watched() {
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains("2000 frames at 64 in flight"), "{printed}");
 }
+
+/// What completions of `cargo xtask` ask for.
+#[test]
+fn its_options_are_known_to_who_completes_them() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_split-loopback"));
+    let output = command.arg("--print-options").output().unwrap();
+    let known: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut options = known["options"].as_array().unwrap().iter();
+    let found = options.find(|option| option["long"] == "rounds").unwrap();
+    assert_eq!(found["takes_value"], true);
+    assert_eq!(known["commands"], Value::Array(Vec::new()));
+}

@@ -11,6 +11,9 @@
 mod programs {
     mod bank;
     mod certificates;
+    mod clients;
+    mod guide;
+    mod hedging;
     mod manifests;
     mod processes;
     mod proxy;
@@ -634,16 +637,18 @@ mod programs {
             let said = failure_of(&mut command);
             assert!(said.contains(&format!("{} = 0", &flag[2..])), "{said}");
         }
-        let mut command = processes::edge();
-        command.args(["--otlp-endpoint", "collector"]);
-        let said = failure_of(command.arg("--models").arg(&rig.models));
         let why = match cfg!(feature = "otel") {
             true => "expected is http://HOST:PORT",
             false => "without the feature `otel`",
         };
+        let mut command = processes::edge();
+        command.args(["--otlp-endpoint", "collector"]);
+        let said = failure_of(command.arg("--models").arg(&rig.models));
         assert!(
             said.contains("otlp-endpoint") && said.contains(why),
             "{said}"
         );
+        check(&["--otlp-endpoint", "collector"], "otlp-endpoint");
+        check(&["--otlp-endpoint", "collector"], why);
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use split_backbone::{
     CocoFolder, DetectOptions, Graph, GraphCut, Head, Letterbox, ScoredBox, Yolox, YoloxConfig,
     YoloxHead, YoloxPoint, YoloxTail, cut_yolox, decode, read_picture,
@@ -52,6 +52,11 @@ pub(crate) fn asked(words: &[OsString]) -> bool {
         value.is_some_and(|value| value.starts_with("coco:"))
     });
     coco && matches!(command, Some("train" | "eval"))
+}
+
+/// What such a command line may say.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Carries out a command line that [`asked`] for a detector.

@@ -84,12 +84,12 @@ enum Command {
     Privacy(privacy::PrivacyArgs),
     /// Train the embedded default's backbone from its seed.
     TrainBackbone(backbone::BackboneArgs),
-    /// Print the options of all commands as JSON, for completions.
-    #[command(hide = true)]
-    Options,
 }
 
 fn main() -> ExitCode {
+    if options::were_asked_for(&options::with_those_of(Cli::command(), &detect::command())) {
+        return ExitCode::SUCCESS;
+    }
     // Without a backtrace: what goes wrong here is for the person to mend, not for us.
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let result = if detect::asked(&words) {
@@ -119,6 +119,5 @@ fn run(command: Command) -> Result<()> {
         Command::Units(args) => units::run(&args),
         Command::Privacy(args) => privacy::run(&args),
         Command::TrainBackbone(args) => backbone::run(&args),
-        Command::Options => options::run(&Cli::command()),
     }
 }

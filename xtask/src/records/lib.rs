@@ -18,7 +18,6 @@ mod chart;
 mod compare;
 mod curve;
 mod front;
-mod lab_options;
 mod lines;
 mod link;
 mod links;
@@ -40,7 +39,6 @@ pub use compare::{
 };
 pub use curve::{BdRate, Curve, CurveError, Point, bd_rate};
 pub use front::{TradeOff, better_half, pareto_ranks};
-pub use lab_options::{LabCommand, LabOption};
 pub use lines::{LineError, check_line};
 pub use link::{LOSS_MAX, Link, PACKET_HEADER_BYTES, PACKET_PAYLOAD_BYTES, ProfileError};
 pub use page::{Assumed, RecordFile, report_page};

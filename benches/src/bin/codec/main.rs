@@ -13,6 +13,8 @@
 )]
 
 mod data;
+#[path = "../../../../crates/split-runtime/src/bin/program/options.rs"]
+mod options;
 mod ours;
 mod peers;
 mod record;
@@ -20,7 +22,7 @@ mod record;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory as _, Parser, ValueEnum};
 use rustix::time::{ClockId, clock_gettime};
 
 use data::Source;
@@ -109,6 +111,9 @@ impl Label {
 }
 
 fn main() -> Result<()> {
+    if options::were_asked_for(&Options::command()) {
+        return Ok(());
+    }
     let options = Options::parse();
     if options.rounds == 0 || options.symbols.contains(&0) {
         bail!("rounds and symbols are at least 1");

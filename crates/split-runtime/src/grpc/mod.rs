@@ -39,6 +39,20 @@ pub use tls::{DevicePem, EdgePem, TlsError, TlsSource};
 #[cfg(feature = "otel")]
 pub use trace::{TraceCounts, TraceError, TraceOptions, Traces};
 
+use crate::proto::Answer;
+
+/// What a refusal says to people: which bound it met, and when another try may be worth it.
+pub(crate) fn explained(answer: &Answer, default: &str) -> String {
+    let detail = match answer.detail.as_str() {
+        "" => default,
+        detail => detail,
+    };
+    match answer.retry_after_ms {
+        0 => detail.to_owned(),
+        ms => format!("{detail} (try again after {ms} ms)"),
+    }
+}
+
 /// The generated clients and messages, for tools and tests that speak the protocols directly.
 pub mod wire {
     pub use super::pb::{inference, stream};

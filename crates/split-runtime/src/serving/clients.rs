@@ -22,7 +22,7 @@ pub struct ClientLimits {
 }
 
 impl ClientLimits {
-    /// 64 jobs in flight and nothing else: for one trusted client.
+    /// No limit: for one trusted client.
     pub const UNLIMITED: Self = Self {
         in_flight_max: u32::MAX,
         frames_per_s: u64::MAX / 4_000_000,
@@ -61,8 +61,16 @@ struct Client {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientRefusal {
     InFlight,
-    Rate { retry_after_us: u64 },
+    Rate { retry_after_us: u64, of: Rate },
     TooManyClients,
+}
+
+/// Which of a client's rates is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rate {
+    Frames,
+    Bytes,
+    Compute,
 }
 
 #[derive(Debug)]
@@ -102,16 +110,17 @@ impl Clients {
         if client.in_flight >= limits.in_flight_max {
             return Err(ClientRefusal::InFlight);
         }
-        let rate = |retry_after_us| ClientRefusal::Rate { retry_after_us };
-        client.frames.take(now, 1).map_err(rate)?;
+        let spent = |of, retry_after_us| ClientRefusal::Rate { retry_after_us, of };
+        let frames = client.frames.take(now, 1);
+        frames.map_err(|wait| spent(Rate::Frames, wait))?;
         if let Err(wait) = client.bytes.take(now, bytes) {
             client.frames.put_back(1);
-            return Err(rate(wait));
+            return Err(spent(Rate::Bytes, wait));
         }
         if let Err(wait) = client.compute.take(now, compute_us) {
             client.frames.put_back(1);
             client.bytes.put_back(bytes);
-            return Err(rate(wait));
+            return Err(spent(Rate::Compute, wait));
         }
         client.in_flight += 1;
         Ok(())
@@ -183,14 +192,16 @@ mod tests {
         assert_eq!(
             refused,
             Err(ClientRefusal::Rate {
-                retry_after_us: 100_000
+                retry_after_us: 100_000,
+                of: Rate::Bytes,
             })
         );
         let refused = clients.enter(now, 1, 0, 99_900);
         assert_eq!(
             refused,
             Err(ClientRefusal::Rate {
-                retry_after_us: 1_000
+                retry_after_us: 1_000,
+                of: Rate::Compute,
             })
         );
         assert_eq!(clients.enter(now, 2, 1_000, 100_000), Ok(()));

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
-use super::clients::{ClientRefusal, Clients};
+use super::clients::{ClientRefusal, Clients, Rate};
 use super::config::{DropRule, Order, SchedulerConfig};
 use super::cost::BatchCost;
 use super::job::{
@@ -346,11 +346,14 @@ impl EdgeScheduler {
                 own_us,
                 "as many jobs of this client wait as may",
             ),
-            Err(ClientRefusal::Rate { retry_after_us }) => refuse(
-                Status::Overloaded,
-                retry_after_us,
-                "this client's rate is spent",
-            ),
+            Err(ClientRefusal::Rate { retry_after_us, of }) => {
+                let detail = match of {
+                    Rate::Frames => "this client's rate of frames is spent",
+                    Rate::Bytes => "this client's rate of bytes is spent",
+                    Rate::Compute => "this client's share of computing time is spent",
+                };
+                refuse(Status::Overloaded, retry_after_us, detail)
+            }
             Err(ClientRefusal::TooManyClients) => refuse(
                 Status::Overloaded,
                 1_000_000,

@@ -16,6 +16,7 @@ pub(super) struct Files {
     device_root: String,
     edge: [String; 2],
     device: [String; 2],
+    other_device: [String; 2],
     _folder: TempDir,
 }
 
@@ -44,6 +45,7 @@ impl Files {
             device_root: write("devices.pem", &authority.pem()),
             edge: identity(EDGE_NAME),
             device: identity("device.test"),
+            other_device: identity("other.test"),
             _folder: folder,
         }
     }
@@ -74,7 +76,15 @@ impl Files {
 
     /// Trust in the edge, and a certificate to show.
     pub(super) fn device_args(&self) -> Vec<&str> {
-        let [cert, key] = &self.device;
+        self.args_of(&self.device)
+    }
+
+    /// The same for a device of another name.
+    pub(super) fn other_device_args(&self) -> Vec<&str> {
+        self.args_of(&self.other_device)
+    }
+
+    fn args_of<'a>(&'a self, [cert, key]: &'a [String; 2]) -> Vec<&'a str> {
         let mut args = self.trust_args().to_vec();
         args.extend(["--tls-cert", cert, "--tls-key", key]);
         args

@@ -1,8 +1,15 @@
 //! What the programs need: settings, models in folders, backends, lines of output.
 
+pub(crate) mod allowed;
 pub(crate) mod backend;
 pub(crate) mod folder;
+#[allow(
+    dead_code,
+    reason = "completions of `cargo xtask` name neither device nor edge"
+)]
+pub(crate) mod options;
 pub(crate) mod out;
+pub(crate) mod page;
 pub(crate) mod settings;
 pub(crate) mod signals;
 

@@ -61,10 +61,11 @@ pub(crate) fn print<S: Serialize>(settings: &S, command: &Command) -> Result<Str
     let table = Table::try_from(settings).context("settings as TOML")?;
     let mut text = format!("# Settings of {}.\n", command.get_name());
     for argument in command.get_arguments() {
-        let Some(key) = argument.get_long() else {
+        // What has no variable is no setting: `--help` and others that print and end.
+        let (Some(key), Some(_)) = (argument.get_long(), argument.get_env()) else {
             continue;
         };
-        if ["config", "print-config", "help", "version"].contains(&key) {
+        if key == "config" {
             continue;
         }
         let help = argument.get_long_help().or(argument.get_help());

@@ -17,16 +17,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use tokio::net::TcpListener;
 
 use crate::config::{Cli, Served};
 use crate::page::Stage;
-use crate::program::out;
 use crate::program::signals::Signals;
+use crate::program::{options, out};
 use crate::programs::EdgeProcess;
 
 fn main() -> ExitCode {
+    if options::were_asked_for(&Cli::command()) {
+        return ExitCode::SUCCESS;
+    }
     program::exit(run(&Cli::parse()))
 }
 

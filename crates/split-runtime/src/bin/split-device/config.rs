@@ -10,12 +10,29 @@ use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
 use split_runtime::grpc::{DevicePem, EdgeAddress, TlsSource};
 
+use crate::program::allowed::{Allowed, AllowedOf, whole};
 use crate::program::settings::{need, read_pem};
+use crate::program::{POLICIES, backend};
 
-const PROGRAM: &str = "split-device";
+pub(crate) const PROGRAM: &str = "split-device";
 
 /// Longest deadline in milliseconds; the protocol allows no longer budget.
 const MAX_DEADLINE_MS: u64 = 60_000;
+
+/// What settings may hold, where their types allow more.
+pub(crate) const ALLOWED: &AllowedOf = &[
+    ("policy", Allowed::OneOf(&POLICIES)),
+    ("deadline-ms", Allowed::Whole(1, MAX_DEADLINE_MS)),
+    ("fallback", Allowed::OneOf(&FALLBACKS)),
+    // Less than the deadline, which is looked at apart.
+    ("fallback-ms", Allowed::Whole(0, MAX_DEADLINE_MS - 1)),
+    ("connect-ms", Allowed::Whole(0, MAX_DEADLINE_MS)),
+    ("backend", Allowed::OneOf(&backend::NAMES)),
+    ("video-fps", Allowed::AboveZero),
+];
+
+/// What `fallback` takes.
+const FALLBACKS: [&str; 2] = ["local", "none"];
 
 /// Classify pictures with half of a network here and half on an edge.
 ///
@@ -39,7 +56,7 @@ const MAX_DEADLINE_MS: u64 = 60_000;
 pub(crate) struct Cli {
     /// Pictures (JPEG, PNG, WebP), folders of them, videos (MP4, MKV, ...) and cameras (/dev/video0), which
     /// need ffmpeg, or `-` for paths on standard input, one a line.
-    #[arg(value_name = "PICTURE", required_unless_present_any = ["print_config", "completions"])]
+    #[arg(value_name = "PICTURE", required_unless_present_any = ["print_config", "print_settings", "completions"])]
     pub(crate) pictures: Vec<PathBuf>,
     /// TOML file with settings; its keys are the names of the flags.
     #[arg(long, env = "SPLIT_DEVICE_CONFIG", value_name = "FILE")]
@@ -47,6 +64,9 @@ pub(crate) struct Cli {
     /// Print all settings as a file for --config and end.
     #[arg(long)]
     pub(crate) print_config: bool,
+    /// Print all settings as a table for the guide and end.
+    #[arg(long, hide = true)]
+    pub(crate) print_settings: bool,
     /// Print the completion script for a shell and end.
     #[arg(long, value_name = "SHELL")]
     pub(crate) completions: Option<clap_complete::Shell>,
@@ -95,6 +115,18 @@ pub(crate) struct DeviceSettings {
     /// Longest wait for an edge at the start, in milliseconds. Default 2000.
     #[arg(long, env = "SPLIT_DEVICE_CONNECT_MS", value_name = "MS")]
     pub(crate) connect_ms: Option<u64>,
+    /// Send a frame to a second edge as well where the first takes longer than 95 % of the last answers
+    /// did; the first answer counts. Needs two edges, and 20 answers to know what is slow; at most one frame
+    /// in ten is doubled, after ten in advance. Default: false.
+    #[arg(
+        long,
+        env = "SPLIT_DEVICE_HEDGE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) hedge: Option<bool>,
     /// Where tensors are computed: `flex` (CPU, the default) or, where it was built in, `wgpu`; of several
     /// graphics adapters `wgpu:1` takes the one with that number, and one that is not there gets the list.
     #[arg(long, env = "SPLIT_DEVICE_BACKEND", value_name = "NAME")]
@@ -115,6 +147,10 @@ pub(crate) struct DeviceSettings {
     /// a camera the newest whenever one was answered.
     #[arg(long, env = "SPLIT_DEVICE_VIDEO_FPS", value_name = "N")]
     pub(crate) video_fps: Option<f64>,
+    /// Collector of OpenTelemetry that gets a span for each picture sent: OTLP over gRPC in the clear, such
+    /// as `http://127.0.0.1:4317`. Only where the feature `otel` was built in. Default: none.
+    #[arg(long, env = "SPLIT_DEVICE_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
     /// One JSON object a picture instead of a line for people.
     #[arg(
         long,
@@ -135,6 +171,7 @@ impl DeviceSettings {
             deadline_ms: Some(1000),
             fallback: Some("local".to_owned()),
             connect_ms: Some(2000),
+            hedge: Some(false),
             backend: Some("flex".to_owned()),
             json: Some(false),
             ..Self::default()
@@ -159,20 +196,12 @@ impl DeviceSettings {
 
     pub(crate) fn deadline_us(&self) -> Result<u64> {
         let ms = *need(&self.deadline_ms, "deadline-ms", PROGRAM)?;
-        ensure!(
-            (1..=MAX_DEADLINE_MS).contains(&ms),
-            "deadline-ms = {ms}, allowed are 1 to {MAX_DEADLINE_MS}"
-        );
-        Ok(ms * 1000)
+        Ok(whole(ALLOWED, "deadline-ms", ms)? * 1000)
     }
 
     pub(crate) fn connect(&self) -> Result<Duration> {
         let ms = *need(&self.connect_ms, "connect-ms", PROGRAM)?;
-        ensure!(
-            ms <= MAX_DEADLINE_MS,
-            "connect-ms = {ms}, allowed are 0 to {MAX_DEADLINE_MS}"
-        );
-        Ok(Duration::from_millis(ms))
+        Ok(Duration::from_millis(whole(ALLOWED, "connect-ms", ms)?))
     }
 
     pub(crate) fn video_fps(&self) -> Result<Option<f64>> {
@@ -203,8 +232,22 @@ impl DeviceSettings {
         match need(&self.fallback, "fallback", PROGRAM)?.as_str() {
             "local" => Ok(true),
             "none" => Ok(false),
-            other => bail!("fallback = {other:?}, allowed are local and none"),
+            other => bail!(
+                "fallback = {other:?}, allowed are {}",
+                FALLBACKS.join(" and ")
+            ),
         }
+    }
+
+    /// Whether a frame that is slow is sent to a second one of so many edges.
+    pub(crate) fn hedges(&self, edges: usize) -> Result<bool> {
+        let hedges = *need(&self.hedge, "hedge", PROGRAM)?;
+        ensure!(
+            !hedges || edges > 1,
+            "hedge = true and {edges} edges: a second one has to answer where the first is slow; give \
+             --edge HOST:PORT,HOST:PORT or leave --hedge out"
+        );
+        Ok(hedges)
     }
 
     pub(crate) fn edges(&self) -> Result<Vec<EdgeAddress>> {

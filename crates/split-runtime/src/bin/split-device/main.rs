@@ -8,6 +8,8 @@ mod choose;
 mod config;
 mod pictures;
 mod session;
+#[path = "../program/spans.rs"]
+mod spans;
 mod video;
 
 use std::process::ExitCode;
@@ -15,8 +17,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::config::{Cli, DeviceSettings};
-use crate::program::{out, settings};
+use crate::config::{ALLOWED, Cli, DeviceSettings};
+use crate::program::{out, page, settings};
 
 fn main() -> ExitCode {
     program::exit(run(Cli::parse()))
@@ -28,6 +30,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let defaults = DeviceSettings::defaults();
+    if cli.print_settings {
+        let text = page::table(&defaults, &Cli::command(), ALLOWED)?;
+        out::line(text.trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let device: DeviceSettings =
         settings::layered(&defaults, cli.config.as_deref(), &cli.settings)?;
     if cli.print_config {

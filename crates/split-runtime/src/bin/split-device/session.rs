@@ -16,11 +16,12 @@ use tokio::runtime::Runtime;
 
 use crate::answer::{How, Outcome};
 use crate::choose::{Chooser, Measured, Pick, Wanted};
-use crate::config::DeviceSettings;
+use crate::config::{DeviceSettings, PROGRAM};
 use crate::pictures::{Next, Paths};
 use crate::program::folder::Model;
 use crate::program::signals::Signals;
 use crate::program::{backend, out};
+use crate::spans::Spans;
 
 /// Classes that a local answer names, as many as the edge's by default.
 const RANKED: usize = 5;
@@ -123,6 +124,7 @@ struct Session {
     falls_back: bool,
     /// Nothing where no edge was named.
     device: Option<Device>,
+    spans: Spans,
     runtime: Runtime,
     start: Instant,
 }
@@ -139,6 +141,9 @@ impl Session {
             falls_back || !edges.is_empty(),
             "fallback = \"none\" and no edge: nobody would answer; give --edge HOST:PORT"
         );
+        let hedge = settings.hedges(edges.len())?;
+        let spans =
+            runtime.block_on(async { Spans::start(settings.otlp_endpoint.as_deref(), PROGRAM) })?;
         let compute = backend::open(settings.backend()?)?;
         let model = Model::load(settings.model()?, &compute)?;
         let rung = model.bank.find(settings.rung()?)?;
@@ -157,12 +162,13 @@ impl Session {
             let contracts = vec![contract_of(&model.bank)?];
             let dispatcher = DispatcherConfig {
                 endpoints: edges.len(),
+                hedge,
                 fallback_us: falls_back.then_some(kept_us),
                 ..DispatcherConfig::new(u64::from(std::process::id()))
             };
             let mut options = DeviceOptions::new(edges, DeviceConfig::new(contracts), dispatcher);
             options.tls = tls;
-            Some(runtime.block_on(connected(options, connect, falls_back))?)
+            Some(runtime.block_on(connected(options, connect, falls_back, &spans))?)
         } else {
             None
         };
@@ -174,6 +180,7 @@ impl Session {
             deadline_us,
             falls_back,
             device,
+            spans,
             runtime,
             start: out::now(),
         })
@@ -181,6 +188,7 @@ impl Session {
 
     fn close(self) {
         drop(self.device);
+        self.runtime.block_on(self.spans.close());
         self.runtime.shutdown_background();
     }
 
@@ -363,14 +371,19 @@ fn finish(tail: &ResNetTail, activation: Tensor<4>) -> Option<Ranking> {
 }
 
 /// Starts to connect and waits for an edge; goes on without one where the device can answer itself.
-async fn connected(options: DeviceOptions, within: Duration, falls_back: bool) -> Result<Device> {
+async fn connected(
+    options: DeviceOptions,
+    within: Duration,
+    falls_back: bool,
+    spans: &Spans,
+) -> Result<Device> {
     let named: Vec<String> = options
         .edges
         .iter()
         .map(|one| one.authority.clone())
         .collect();
     let named = named.join(", ");
-    let device = Device::start(options)?;
+    let device = spans.device(options)?;
     if let Err(error) = device.opened(within).await {
         if !falls_back {
             bail!("edge {named}: {error}; start it, check the address, or allow --fallback local");

@@ -5,14 +5,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
+use split_runtime::ClientLimits;
 use split_runtime::grpc::{EdgeLimits, EdgePem, TlsSource};
 
+use crate::program::allowed::{Allowed, AllowedOf, whole};
+use crate::program::backend;
 use crate::program::settings::{need, read_pem};
 
-const PROGRAM: &str = "split-edge";
+pub(crate) const PROGRAM: &str = "split-edge";
+
+/// What settings may hold, where their types allow more.
+pub(crate) const ALLOWED: &AllowedOf = &[
+    ("backend", Allowed::OneOf(&backend::NAMES)),
+    ("top", Allowed::Whole(1, split_runtime::MAX_RANKED as u64)),
+    ("batch-max", Allowed::Whole(1, 4096)),
+    ("waiting-max", Allowed::Whole(1, 1 << 24)),
+    ("connections-max", Allowed::Whole(1, 1 << 20)),
+    ("client-in-flight-max", Allowed::Whole(1, 1 << 24)),
+    ("client-frames-per-second", Allowed::Whole(0, 1_000_000)),
+    ("client-bytes-per-second", Allowed::Whole(0, 1 << 40)),
+    ("client-compute-percent", Allowed::Whole(0, 10_000)),
+    ("client-burst-seconds", Allowed::Whole(1, 60)),
+    // A drain has to end.
+    ("drain-seconds", Allowed::Whole(0, 3600)),
+    ("notice-seconds", Allowed::Whole(0, 3600)),
+    ("poll-seconds", Allowed::Whole(0, 86_400)),
+];
 
 /// Serve the tails of split networks.
 ///
@@ -42,6 +63,9 @@ pub(crate) struct Cli {
     /// Print all settings as a file for --config and end.
     #[arg(long)]
     pub(crate) print_config: bool,
+    /// Print all settings as a table for the guide and end.
+    #[arg(long, hide = true)]
+    pub(crate) print_settings: bool,
     /// Print the completion script for a shell and end.
     #[arg(long, value_name = "SHELL")]
     pub(crate) completions: Option<clap_complete::Shell>,
@@ -89,6 +113,25 @@ pub(crate) struct EdgeSettings {
     /// Most connections at a time. Default 4096.
     #[arg(long, env = "SPLIT_EDGE_CONNECTIONS_MAX", value_name = "N")]
     pub(crate) connections_max: Option<usize>,
+    /// Most frames of one client that wait or are computed; beyond them the edge refuses this client's
+    /// alone. A client is the name in a device's certificate, or else the address that it connects from,
+    /// so that all devices behind a proxy are one. Default 256, a quarter of what may wait.
+    #[arg(long, env = "SPLIT_EDGE_CLIENT_IN_FLIGHT_MAX", value_name = "N")]
+    pub(crate) client_in_flight_max: Option<u64>,
+    /// Frames a second of one client, on average; 0 sets no limit. Default 2000.
+    #[arg(long, env = "SPLIT_EDGE_CLIENT_FRAMES_PER_SECOND", value_name = "N")]
+    pub(crate) client_frames_per_second: Option<u64>,
+    /// Bytes of frames a second of one client, on average; 0 sets no limit. Default 16000000.
+    #[arg(long, env = "SPLIT_EDGE_CLIENT_BYTES_PER_SECOND", value_name = "N")]
+    pub(crate) client_bytes_per_second: Option<u64>,
+    /// Computing time that frames of one client may take, in percent of the edge's, each counted as if it
+    /// were computed alone; 0 sets no limit, since only the operator knows how many clients there will be
+    /// and how much batches save. Default 0.
+    #[arg(long, env = "SPLIT_EDGE_CLIENT_COMPUTE_PERCENT", value_name = "N")]
+    pub(crate) client_compute_percent: Option<u64>,
+    /// How many seconds of each of these rates a client that was silent may send at once. Default 5.
+    #[arg(long, env = "SPLIT_EDGE_CLIENT_BURST_SECONDS", value_name = "S")]
+    pub(crate) client_burst_seconds: Option<u64>,
     /// Longest that a drain waits for frames under way, in seconds. Default 10.
     #[arg(long, env = "SPLIT_EDGE_DRAIN_SECONDS", value_name = "S")]
     pub(crate) drain_seconds: Option<u64>,
@@ -116,6 +159,11 @@ impl EdgeSettings {
             batch_max: Some(16),
             waiting_max: Some(1024),
             connections_max: Some(EdgeLimits::new().connections_max),
+            client_in_flight_max: Some(256),
+            client_frames_per_second: Some(2000),
+            client_bytes_per_second: Some(16_000_000),
+            client_compute_percent: Some(0),
+            client_burst_seconds: Some(5),
             drain_seconds: Some(10),
             notice_seconds: Some(0),
             poll_seconds: Some(0),
@@ -132,30 +180,45 @@ impl EdgeSettings {
     }
 
     pub(crate) fn top(&self) -> Result<usize> {
-        let top = *need(&self.top, "top", PROGRAM)?;
-        ensure!(
-            (1..=split_runtime::MAX_RANKED).contains(&top),
-            "top = {top}, allowed are 1 to {}",
-            split_runtime::MAX_RANKED
-        );
-        Ok(top)
+        size("top", &self.top)
     }
 
     /// Frames of a batch, frames that wait, connections: most of each.
     pub(crate) fn sizes(&self) -> Result<(usize, usize, usize)> {
-        let size = |value: &Option<usize>, name: &str, most: usize| {
-            let value = *need(value, name, PROGRAM)?;
-            ensure!(
-                (1..=most).contains(&value),
-                "{name} = {value}, allowed are 1 to {most}"
-            );
-            Ok(value)
-        };
         Ok((
-            size(&self.batch_max, "batch-max", 4096)?,
-            size(&self.waiting_max, "waiting-max", 1 << 24)?,
-            size(&self.connections_max, "connections-max", 1 << 20)?,
+            size("batch-max", &self.batch_max)?,
+            size("waiting-max", &self.waiting_max)?,
+            size("connections-max", &self.connections_max)?,
         ))
+    }
+
+    /// What one client may ask for.
+    pub(crate) fn client(&self) -> Result<ClientLimits> {
+        let none = ClientLimits::UNLIMITED;
+        let rate = |name, value: &Option<u64>, unit: u64, unlimited: u64| match number(name, value)?
+        {
+            0 => Ok(unlimited),
+            limit => anyhow::Ok(limit * unit),
+        };
+        let in_flight_max = number("client-in-flight-max", &self.client_in_flight_max)?;
+        let (frames, bytes) = (
+            &self.client_frames_per_second,
+            &self.client_bytes_per_second,
+        );
+        let percent = &self.client_compute_percent;
+        Ok(ClientLimits {
+            in_flight_max: u32::try_from(in_flight_max)?,
+            frames_per_s: rate("client-frames-per-second", frames, 1, none.frames_per_s)?,
+            bytes_per_s: rate("client-bytes-per-second", bytes, 1, none.bytes_per_s)?,
+            // A hundredth of a second a second.
+            compute_us_per_s: rate(
+                "client-compute-percent",
+                percent,
+                10_000,
+                none.compute_us_per_s,
+            )?,
+            burst_s: number("client-burst-seconds", &self.client_burst_seconds)?,
+        })
     }
 
     pub(crate) fn listen(&self) -> Result<SocketAddr> {
@@ -169,21 +232,16 @@ impl EdgeSettings {
         }
     }
 
-    /// At most an hour: a drain has to end.
     pub(crate) fn drain(&self) -> Result<Duration> {
-        at_most_an_hour("drain-seconds", &self.drain_seconds)
+        number("drain-seconds", &self.drain_seconds).map(Duration::from_secs)
     }
 
     pub(crate) fn notice(&self) -> Result<Duration> {
-        at_most_an_hour("notice-seconds", &self.notice_seconds)
+        number("notice-seconds", &self.notice_seconds).map(Duration::from_secs)
     }
 
     pub(crate) fn poll(&self) -> Result<Option<Duration>> {
-        let seconds = *need(&self.poll_seconds, "poll-seconds", PROGRAM)?;
-        ensure!(
-            seconds <= 86_400,
-            "poll-seconds = {seconds}, allowed are 0 to 86400"
-        );
+        let seconds = number("poll-seconds", &self.poll_seconds)?;
         Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
     }
 
@@ -222,10 +280,13 @@ impl EdgeSettings {
     }
 }
 
-fn at_most_an_hour(name: &'static str, seconds: &Option<u64>) -> Result<Duration> {
-    let seconds = *need(seconds, name, PROGRAM)?;
-    ensure!(seconds <= 3600, "{name} = {seconds}, allowed are 0 to 3600");
-    Ok(Duration::from_secs(seconds))
+fn number(name: &str, value: &Option<u64>) -> Result<u64> {
+    whole(ALLOWED, name, *need(value, name, PROGRAM)?)
+}
+
+fn size(name: &str, value: &Option<usize>) -> Result<usize> {
+    let value = u64::try_from(*need(value, name, PROGRAM)?)?;
+    Ok(usize::try_from(whole(ALLOWED, name, value)?)?)
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr> {

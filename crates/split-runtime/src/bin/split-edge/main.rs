@@ -10,6 +10,7 @@ mod config;
 mod repository;
 mod serve;
 mod shelf;
+#[path = "../program/spans.rs"]
 mod spans;
 mod stamp;
 
@@ -18,8 +19,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::config::{Cli, EdgeSettings};
-use crate::program::{out, settings};
+use crate::config::{ALLOWED, Cli, EdgeSettings};
+use crate::program::{out, page, settings};
 
 fn main() -> ExitCode {
     program::exit(run(Cli::parse()))
@@ -31,6 +32,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let defaults = EdgeSettings::defaults();
+    if cli.print_settings {
+        let text = page::table(&defaults, &Cli::command(), ALLOWED)?;
+        out::line(text.trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let edge: EdgeSettings = settings::layered(&defaults, cli.config.as_deref(), &cli.settings)?;
     if cli.print_config {
         let text = settings::print(&edge, &Cli::command())?;

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use split_runtime::grpc::{Edge, EdgeLimits, EdgeOptions, Placement};
-use split_runtime::{BatchKey, Contract, EdgeConfig, HubConfig, SchedulerConfig, ServedKey};
+use split_runtime::{
+    BatchKey, ClientLimits, Contract, EdgeConfig, HubConfig, SchedulerConfig, ServedKey,
+};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::config::EdgeSettings;
+use crate::config::{EdgeSettings, PROGRAM};
 use crate::program::signals::Signals;
 use crate::program::{backend, out};
 use crate::repository::{Look, Repository, Served, guarded};
@@ -25,7 +27,7 @@ pub(crate) fn run(settings: &EdgeSettings) -> Result<ExitCode> {
     // What can be wrong in the settings is said before models are loaded.
     let (listen, admin) = (settings.listen()?, settings.admin()?);
     let (notice, drain, poll) = (settings.notice()?, settings.drain()?, settings.poll()?);
-    let sizes = settings.sizes()?;
+    let (sizes, client) = (settings.sizes()?, settings.client()?);
     let certificates = Certificates::read(settings)?;
     let compute = backend::open(settings.backend()?)?;
     let repository = Repository::new(settings.models()?, compute, settings.top()?);
@@ -35,13 +37,13 @@ pub(crate) fn run(settings: &EdgeSettings) -> Result<ExitCode> {
         .build()
         .context("starting the threads for connections")?;
     let result = runtime.block_on(async {
-        let spans = Spans::start(settings.otlp_endpoint.as_deref())?;
+        let spans = Spans::start(settings.otlp_endpoint.as_deref(), PROGRAM)?;
         // Before models are loaded: that may take longer than a supervisor waits.
         let mut signals = Signals::listen(true)?;
         let Some(repository) = first(repository, &mut signals).await? else {
             return Ok(ExitCode::SUCCESS);
         };
-        let mut options = EdgeOptions::new(hub(sizes, &repository));
+        let mut options = EdgeOptions::new(hub(sizes, client, &repository));
         options.listen = listen;
         options.admin = admin;
         options.limits = EdgeLimits {
@@ -329,12 +331,14 @@ impl<'a> Certificates<'a> {
 
 fn hub(
     (batch_max, waiting_max, connections_max): (usize, usize, usize),
+    client: ClientLimits,
     repository: &Repository,
 ) -> HubConfig {
     let contracts = repository.served().map(|one| one.contract.clone());
     let scheduler = SchedulerConfig {
         batch_max,
         waiting_max,
+        client,
         // Each model brings its own guess.
         ..SchedulerConfig::new(0, 0)
     };

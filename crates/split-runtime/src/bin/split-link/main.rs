@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::cells::Cell;
 use crate::link::{How, Link};
@@ -41,6 +41,9 @@ use crate::program::signals::Signals;
 use crate::work::Work;
 
 fn main() -> ExitCode {
+    if program::options::were_asked_for(&Cli::command()) {
+        return ExitCode::SUCCESS;
+    }
     let cli = Cli::parse();
     program::exit(match cli.role {
         Some(Role::Keep { program }) => programs::keep(&program),

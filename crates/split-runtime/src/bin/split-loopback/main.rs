@@ -4,6 +4,8 @@
 mod certificates;
 mod clients;
 mod lines;
+#[path = "../program/options.rs"]
+mod options;
 #[path = "../split-simulate/record.rs"]
 mod record;
 mod servers;
@@ -13,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 /// Times frames without a model over loopback: our stream and our unary calls, a length-prefixed TCP
 /// connection and a plain gRPC stream, in turn.
@@ -42,6 +44,9 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    if options::were_asked_for(&Cli::command()) {
+        return ExitCode::SUCCESS;
+    }
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, reason = "tables go to the terminal")]
 
 mod faults;
+#[path = "../program/options.rs"]
+mod options;
 mod plot;
 mod record;
 mod study;
@@ -13,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use split_runtime::{Menu, Speeds};
 
 /// Runs policies, faults and overload in virtual time.
@@ -66,6 +68,9 @@ struct MenuOptions {
 }
 
 fn main() -> ExitCode {
+    if options::were_asked_for(&Cli::command()) {
+        return ExitCode::SUCCESS;
+    }
     let result = match Cli::parse().command {
         Command::Policy(options) => study::run(&options),
         Command::Faults(options) => faults::run(&options),

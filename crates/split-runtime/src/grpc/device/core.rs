@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::grpc::clock::Clock;
+use crate::grpc::explained;
 use crate::grpc::outgoing::Outgoing;
 use crate::proto::{
     Answer, ConfigError, DeviceConfig, DeviceConnection, DeviceEvent, MAX_BODY_BYTES,
@@ -69,7 +70,7 @@ pub enum DeviceError {
     Refused {
         /// The last refusal.
         status: Status,
-        /// What the edge said about it.
+        /// What the edge said about it, and after how long another try may be worth it.
         detail: String,
     },
     /// The connections were lost.
@@ -589,10 +590,10 @@ impl State {
         open.trouble = Some(match outcome {
             Outcome::Answered { .. } => return,
             Outcome::Refused { answer, .. } => {
-                open.detail.clone_from(&answer.detail);
+                open.detail = explained(answer, "the edge doesn't say why");
                 DeviceError::Refused {
                     status: answer.status,
-                    detail: answer.detail.clone(),
+                    detail: open.detail.clone(),
                 }
             }
             Outcome::Expired => DeviceError::Expired,

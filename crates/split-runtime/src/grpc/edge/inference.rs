@@ -9,6 +9,7 @@ use super::core::Core;
 use super::guard::ConnectionUse;
 use super::options::EdgeLimits;
 use super::tensors::{INPUT, bad, frames_of_infer, join_elements, shorten, text, whole_number};
+use crate::grpc::explained;
 use crate::grpc::pb::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::grpc::pb::inference::infer_parameter::ParameterChoice;
 use crate::grpc::pb::inference::model_infer_response::InferOutputTensor;
@@ -333,18 +334,7 @@ fn response(request: ModelInferRequest, answers: Vec<Answer>) -> ModelInferRespo
 }
 
 fn refused(answer: &Answer) -> Status {
-    let hint = match answer.retry_after_ms {
-        0 => String::new(),
-        ms => format!(" (try again after {ms} ms)"),
-    };
-    let message = |default: &str| {
-        let detail = if answer.detail.is_empty() {
-            default
-        } else {
-            &answer.detail
-        };
-        format!("{detail}{hint}")
-    };
+    let message = |default: &str| explained(answer, default);
     match answer.status {
         Ending::Ok => Status::internal("an answer was taken for a refusal"),
         Ending::Overloaded => Status::resource_exhausted(message("the edge is overloaded")),

@@ -1,7 +1,9 @@
 //! Spans for a collector of OpenTelemetry, where the program was built with the feature `otel`.
 
 use anyhow::Result;
-use split_runtime::grpc::{Edge, EdgeModel, EdgeOptions, StartError};
+use split_runtime::grpc::{
+    Device, DeviceError, DeviceOptions, Edge, EdgeModel, EdgeOptions, StartError,
+};
 
 #[cfg(feature = "otel")]
 pub(crate) use self::sent::Spans;
@@ -15,7 +17,9 @@ mod sent {
     use anyhow::Context as _;
     use split_runtime::grpc::{TraceOptions, Traces};
 
-    use super::{Edge, EdgeModel, EdgeOptions, Result, StartError};
+    use super::{
+        Device, DeviceError, DeviceOptions, Edge, EdgeModel, EdgeOptions, Result, StartError,
+    };
     use crate::program::out;
 
     /// How long the end may wait for the collector.
@@ -25,13 +29,14 @@ mod sent {
     pub(crate) struct Spans(Option<Traces>);
 
     impl Spans {
-        /// On the runtime that it is called on.
-        pub(crate) fn start(endpoint: Option<&str>) -> Result<Self> {
-            let start = |endpoint| Traces::start(&TraceOptions::new(endpoint, "split-edge"));
+        /// On the runtime that it is called on. The collector shows the program's name.
+        pub(crate) fn start(endpoint: Option<&str>, program: &str) -> Result<Self> {
+            let start = |endpoint| Traces::start(&TraceOptions::new(endpoint, program));
             let traces = endpoint.map(start).transpose();
             Ok(Self(traces.context("otlp-endpoint")?))
         }
 
+        #[allow(dead_code, reason = "one of the programs is no edge")]
         pub(crate) async fn edge(
             &self,
             options: EdgeOptions,
@@ -40,6 +45,14 @@ mod sent {
             match &self.0 {
                 Some(traces) => Edge::start_traced(options, model, traces).await,
                 None => Edge::start(options, model).await,
+            }
+        }
+
+        #[allow(dead_code, reason = "one of the programs is no device")]
+        pub(crate) fn device(&self, options: DeviceOptions) -> Result<Device, DeviceError> {
+            match &self.0 {
+                Some(traces) => Device::start_traced(options, traces),
+                None => Device::start(options),
             }
         }
 
@@ -61,27 +74,35 @@ mod sent {
 mod unsent {
     use anyhow::ensure;
 
-    use super::{Edge, EdgeModel, EdgeOptions, Result, StartError};
+    use super::{
+        Device, DeviceError, DeviceOptions, Edge, EdgeModel, EdgeOptions, Result, StartError,
+    };
 
     /// Spans go nowhere.
     pub(crate) struct Spans;
 
     impl Spans {
-        pub(crate) fn start(endpoint: Option<&str>) -> Result<Self> {
+        pub(crate) fn start(endpoint: Option<&str>, program: &str) -> Result<Self> {
             ensure!(
                 endpoint.is_none(),
-                "otlp-endpoint is set, but this split-edge was built without the feature `otel`; \
+                "otlp-endpoint is set, but this {program} was built without the feature `otel`; \
                  install it with --features bin,otel"
             );
             Ok(Self)
         }
 
+        #[allow(dead_code, reason = "one of the programs is no edge")]
         pub(crate) async fn edge(
             &self,
             options: EdgeOptions,
             model: impl EdgeModel,
         ) -> Result<Edge, StartError> {
             Edge::start(options, model).await
+        }
+
+        #[allow(dead_code, reason = "one of the programs is no device")]
+        pub(crate) fn device(&self, options: DeviceOptions) -> Result<Device, DeviceError> {
+            Device::start(options)
         }
 
         pub(crate) async fn close(self) {}
