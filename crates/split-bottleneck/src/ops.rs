@@ -51,7 +51,7 @@ use burn::tensor::module::{
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{
     Tensor,
-    activation::{relu, sigmoid, silu as burn_silu},
+    activation::{relu, sigmoid as burn_sigmoid, silu as burn_silu},
 };
 
 /// Two-dimensional convolution, as [`burn::tensor::module::conv2d`] with one stride and one
@@ -468,6 +468,20 @@ pub fn silu(x: Tensor<4>) -> Tensor<4> {
     burn_silu(x)
 }
 
+/// `1 / (1 + exp(-x))`, in the buffer of `x` where nothing else holds it.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - output: the same
+pub fn sigmoid(x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if flex::handles(&x) && !x.device().is_autodiff() {
+        return flex_silu::sigmoid(x);
+    }
+    burn_sigmoid(x)
+}
+
 /// The largest value of each square window, as [`burn::tensor::module::max_pool2d`]; values outside never win.
 ///
 /// # Shapes
@@ -555,8 +569,8 @@ pub fn mixture_nats(x: Tensor<3>, mixture: LogisticMixture, floor: f32) -> Tenso
         };
         let centred = x.clone() - of(&mixture.locations);
         let inverse = of(&mixture.inverse_scales);
-        let upper = sigmoid(centred.clone().add_scalar(0.5) * inverse.clone());
-        let lower = sigmoid(centred.sub_scalar(0.5) * inverse);
+        let upper = burn_sigmoid(centred.clone().add_scalar(0.5) * inverse.clone());
+        let lower = burn_sigmoid(centred.sub_scalar(0.5) * inverse);
         probability = probability + (upper - lower) * of(&mixture.weights);
     }
     let nats = probability.clamp_min(0.0).add_scalar(floor).log().neg();

@@ -2,8 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::sigmoid;
-use split_bottleneck::ops::double_nearest;
+use split_bottleneck::ops::{double_nearest, sigmoid};
 
 use super::layers::{ConvAct, Csp, Scales, Spatial};
 use crate::conv::ConvNorm;

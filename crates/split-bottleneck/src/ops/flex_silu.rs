@@ -26,6 +26,13 @@ pub(super) fn silu(x: Tensor<4>) -> Tensor<4> {
     Tensor::from_primitive::<Autodiff<Flex>>(output)
 }
 
+/// The sigmoid of a tensor that flex handles and no gradient is asked of.
+pub(super) fn sigmoid(x: Tensor<4>) -> Tensor<4> {
+    let mut x = owned(plain(x));
+    kernel::sigmoid_in_place(x.storage_mut());
+    Tensor::from_primitive::<Flex>(x)
+}
+
 /// In the buffer of `x` where nobody else holds it.
 fn activated(x: FlexTensor) -> FlexTensor {
     let mut x = owned(x);

@@ -1,4 +1,4 @@
-//! `x * sigmoid(x)` and its derivative.
+//! `x * sigmoid(x)` and its derivative, and the sigmoid alone.
 
 use pulp::Arch;
 
@@ -13,11 +13,20 @@ const CHUNK: usize = 4096;
 
 /// Every value becomes `x * sigmoid(x)`.
 pub(crate) fn in_place(values: &mut [f32]) {
+    replace(values, |x| x * sigmoid(x));
+}
+
+/// Every value becomes its sigmoid.
+pub(crate) fn sigmoid_in_place(values: &mut [f32]) {
+    replace(values, sigmoid);
+}
+
+fn replace(values: &mut [f32], curve: impl Fn(f32) -> f32 + Copy + Sync + Send) {
     let arch = Arch::new();
     let work = |values: &mut [f32]| {
         arch.dispatch(|| {
             for value in values {
-                *value *= sigmoid(*value);
+                *value = curve(*value);
             }
         });
     };

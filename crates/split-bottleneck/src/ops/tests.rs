@@ -6,7 +6,7 @@ use burn::tensor::module::{
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{
     Device, Tensor, TensorData,
-    activation::{relu, silu as burn_silu},
+    activation::{relu, sigmoid as burn_sigmoid, silu as burn_silu},
 };
 use proptest::prelude::*;
 use rand_core::Rng;
@@ -14,7 +14,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     ConvSpec, ConvTransposeSpec, LogisticMixture, batch_norm, batch_norm_relu, conv_transpose2d,
-    conv2d, conv2d_add, conv2d_relu, double_nearest, max_pool2d, mixture_nats, silu,
+    conv2d, conv2d_add, conv2d_relu, double_nearest, max_pool2d, mixture_nats, sigmoid, silu,
 };
 
 /// One convolution to compare: sizes, then `ConvSpec`.
@@ -559,6 +559,9 @@ fn silu_and_its_gradient_are_those_of_burn_for_whole_and_strided_tensors() {
             // In the buffer of a tensor that nobody else holds, and not in one that somebody does.
             let copy = x.clone().mul_scalar(1.0);
             assert_close("in place", silu(copy), burn_silu(x.clone()));
+            assert_close("sigmoid", sigmoid(x.clone()), burn_sigmoid(x.clone()));
+            let copy = x.clone().mul_scalar(1.0);
+            assert_close("sigmoid in place", sigmoid(copy), burn_sigmoid(x.clone()));
             let gradient = |activation: fn(Tensor<4>) -> Tensor<4>| {
                 let x = Tensor::from_inner(x.clone()).require_grad();
                 let weight = Tensor::from_inner(draw(x.dims(), 6, &device));

@@ -69,7 +69,12 @@ impl Replica {
 
     fn run(&mut self, rig: &Rig) {
         // Behind a proxy all devices and callers are one client.
-        let settings = ["--notice-seconds", "2", "--client-frames-per-second", "1000000"];
+        let settings = [
+            "--notice-seconds",
+            "2",
+            "--client-frames-per-second",
+            "1000000",
+        ];
         let edge = Edge::start_on(&rig.models, &self.listen, &self.admin, &settings);
         self.edge = Some(edge);
     }
