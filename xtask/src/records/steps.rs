@@ -141,7 +141,11 @@ fn times(lines: &[&SpeedLine]) -> String {
     let mut rows = grouped(lines, |line| (line.batch, line.what.as_str()));
     rows.sort_by_key(|((batch, what), _)| (*batch, place_of(what)));
     let cells = |((batch, what), lines): &((u32, &str), Vec<&SpeedLine>)| {
-        let peers: Vec<String> = lines.iter().filter_map(|line| beside(line)).collect();
+        // Beside several backends a peer is timed once; the first column is compared with it.
+        let first = lines
+            .iter()
+            .take_while(|line| computed_by(line) == computed_by(lines[0]));
+        let peers: Vec<String> = first.filter_map(|line| beside(line)).collect();
         let mut cells = vec![
             (*what).to_owned(),
             or_dash(peers.join("; ")),
@@ -153,7 +157,7 @@ fn times(lines: &[&SpeedLine]) -> String {
         }));
         cells
     };
-    let heads = ["step", "peers, ms, and ours over theirs", "batch"].map(str::to_owned);
+    let heads = ["step", "peers, ms, and our first column over it", "batch"].map(str::to_owned);
     let table = Table {
         caption: String::new(),
         heads: heads.into_iter().chain(columns.iter().cloned()).collect(),
@@ -273,7 +277,7 @@ mod tests {
                 json!({"ms_first": 1050.0}),
             ),
         ]));
-        let tail = "| step | peers, ms, and ours over theirs | batch | flex, d | ndarray, d |\n\
+        let tail = "| step | peers, ms, and our first column over it | batch | flex, d | ndarray, d |\n\
             |---|---|--:|--:|--:|\n\
             | forward | - | 1 | 9.00 | 50.0 |\n\
             | head | - | 1 | 3.00 | 30.0 |\n\n\
