@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use split_runtime::Ranking;
@@ -42,10 +42,19 @@ fn haproxy() -> Option<&'static str> {
     found
 }
 
-/// A port of this machine that nobody listened on a moment ago.
+/// A port of this machine that nobody listened on a moment ago, below those that connections of other tests
+/// are given.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    loop {
+        let tried = TAKEN.fetch_add(1, Ordering::Relaxed);
+        assert!(tried < 20_000, "no port is free");
+        let port = u16::try_from(10_000 + start.wrapping_add(tried) % 20_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A replica and where it listens, before and after a restart.
