@@ -3,6 +3,7 @@
 //! Which build each step asks for matters more than anything else here, because Burn takes minutes:
 //! - `lint`, `docs`: one metadata-only build of everything;
 //! - `test`: the optimised build that `cargo xtask train` uses too, which `one build` checks;
+//! - `book`: the pages of `docs` as a book, where mdBook is;
 //! - `package`, `semver`: what a release would be refused for; seconds, `semver` only where its tool is;
 //! - `backends`: ndarray and wgpu besides flex, which compiles most of Burn again; comes last.
 
@@ -13,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{semver, shell, tidy};
+use crate::{book, semver, shell, tidy};
 
 /// Arguments of the test command that README.md names; `tidy` holds the two together.
 pub(crate) const TEST: [&str; 3] = ["test", "--workspace", "--locked"];
@@ -141,6 +142,7 @@ pub(crate) fn run(root: &Path, backends: bool) -> Result<()> {
     report.step("one build", |_| shared_build(root))?;
     report.step("corners", |tally| calls(root, CORNERS, tally))?;
     report.step("docs", |_| calls(root, DOCS, &mut Tally::default()))?;
+    report.step("book", |_| book::run(root))?;
     report.step("package", |_| calls(root, PACKAGE, &mut Tally::default()))?;
     report.step("semver", |_| semver::run(root))?;
     if backends {

@@ -4,6 +4,7 @@
 //! this package, `lab`, which is compiled only when a command asks for it.
 
 mod assets;
+mod book;
 mod ci;
 mod completions;
 mod forward;

@@ -57,6 +57,11 @@ mod report_page {
 
     /// Opens a file as a person would, but without a screen, and keeps what the browser says of it.
     fn open(browser: &str, file: &Path, dir: &Path, width: u32) -> Seen {
+        open_with(browser, file, dir, width, &["--dump-dom"])
+    }
+
+    /// The same with further arguments, which say what is left of it.
+    fn open_with(browser: &str, file: &Path, dir: &Path, width: u32, more: &[&str]) -> Seen {
         let profile = tempfile::tempdir_in(dir).unwrap();
         let (out, log) = (profile.path().join("document"), profile.path().join("log"));
         let net = profile.path().join("net.json");
@@ -73,8 +78,8 @@ mod report_page {
                 "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
                 "--enable-logging=stderr",
                 "--virtual-time-budget=2000",
-                "--dump-dom",
             ])
+            .args(more)
             .arg(format!("--window-size={width},900"))
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg(format!("--log-net-log={}", net.display()))
@@ -157,9 +162,57 @@ mod report_page {
 }
 </script>"#;
 
+    /// Counts words that hardly stand out from what lies behind them, and leaves the counts in the document with
+    /// the scheme that the page is shown in. 4.5 is what WCAG 2.2 asks for text of ordinary size (1.4.3).
+    const CONTRAST: &str = r#"<script>
+{
+  const bad = new Set();
+  const numbers = (colour) => colour.match(/[\d.]+/g).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = numbers(colour).slice(0, 3).map((value) => {
+      const part = value / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const paper = at.tagName === "svg" ? at.querySelector(".paper") : null;
+      const colour = paper ? getComputedStyle(paper).fill : getComputedStyle(at).backgroundColor;
+      if ((numbers(colour)[3] ?? 1) > 0) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  let words = 0;
+  for (const element of document.querySelectorAll("body *")) {
+    const says = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim() !== "");
+    if (!says || ["SCRIPT", "STYLE", "title", "desc", "style"].includes(element.tagName)) continue;
+    words += 1;
+    const ink = getComputedStyle(element)[element instanceof SVGElement ? "fill" : "color"];
+    const found = ratio(ink, behind(element));
+    if (found < 4.5) bad.add(found.toFixed(1) + ": " + element.textContent.trim().slice(0, 40));
+  }
+  const scheme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const out = document.createElement("pre");
+  out.textContent = "faint words on a " + scheme + " page: " + bad.size + " of " + words + "\n" + [...bad].slice(0, 20).join("\n");
+  document.body.append(out);
+}
+</script>"#;
+
+    /// What [`CONTRAST`] found.
+    fn contrast(seen: &Seen) -> &str {
+        found_after(seen, "faint words on a ")
+    }
+
     /// What [`LAYOUT`] found.
     fn layout(seen: &Seen) -> &str {
-        let start = seen.document.rfind("layout problems: ").unwrap();
+        found_after(seen, "layout problems: ")
+    }
+
+    /// The last text of the document that starts with `start`, to the end of its element.
+    fn found_after<'a>(seen: &'a Seen, start: &str) -> &'a str {
+        let start = seen.document.rfind(start).unwrap();
         let end = seen.document[start..].find("</pre>").unwrap();
         &seen.document[start..start + end]
     }
@@ -220,7 +273,60 @@ mod report_page {
         }
     }
 
-    /// The two tests above must be able to fail.
+    /// Arguments that set the reader's scheme, and its name.
+    const SCHEMES: [(&str, &str); 2] = [
+        ("--blink-settings=preferredColorScheme=0", "dark"),
+        ("--blink-settings=preferredColorScheme=1", "light"),
+    ];
+
+    #[test]
+    fn words_stand_out_on_light_and_dark_pages() {
+        let Some(browser) = browser() else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let text = fs::read_to_string(page(dir.path())).unwrap();
+        let measured = dir.path().join("measured.html");
+        let page = text.replace("</body>", &format!("{CONTRAST}</body>"));
+        fs::write(&measured, page).unwrap();
+        for (argument, scheme) in SCHEMES {
+            let more = [argument, "--dump-dom"];
+            let seen = open_with(browser, &measured, dir.path(), 1100, &more);
+            let found = contrast(&seen);
+            let start = format!("faint words on a {scheme} page: 0 of ");
+            assert!(found.starts_with(&start), "{found}");
+        }
+    }
+
+    /// Pages of the file printed as PDF.
+    fn printed_pages(browser: &str, file: &Path, dir: &Path) -> usize {
+        let pdf = file.with_extension("pdf");
+        let to = format!("--print-to-pdf={}", pdf.display());
+        open_with(browser, file, dir, 1100, &[&to]);
+        let bytes = fs::read(&pdf).unwrap();
+        let is_page = |place: &[u8]| place.starts_with(b"/Type /Page") && place[11] != b's';
+        bytes.windows(12).filter(|place| is_page(place)).count()
+    }
+
+    #[test]
+    fn print_holds_what_the_screen_folds() {
+        let Some(browser) = browser() else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let file = page(dir.path());
+        let text = fs::read_to_string(&file).unwrap();
+        let variant = |name: &str, from: &str, to: &str| {
+            let path = dir.path().join(name);
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text, "{from}");
+            fs::write(&path, changed).unwrap();
+            printed_pages(browser, &path, dir.path())
+        };
+        let as_it_is = printed_pages(browser, &file, dir.path());
+        let unfolded = variant("unfolded.html", "<details>", "<details open>");
+        let without = variant("without.html", "<details>", "<details hidden>");
+        assert_eq!(as_it_is, unfolded);
+        assert!(without < as_it_is, "{without} of {as_it_is} pages");
+    }
+
+    /// The tests above must be able to fail.
     #[test]
     fn errors_requests_and_overlaps_would_be_seen() {
         let Some(browser) = browser() else { return };
@@ -230,7 +336,7 @@ mod report_page {
                  <text x='190' y='80'>beyond the edge</text>";
         let body = format!(
             "<svg class='chart' width='200' height='100' style='overflow:visible'>{words}</svg>\
-         <img src='http://127.0.0.1:9/picture'><script>undefined_name();</script>{LAYOUT}"
+         <img src='http://127.0.0.1:9/picture'><script>undefined_name();</script><p style='color:#999;background:#fff'>faint</p>{LAYOUT}{CONTRAST}"
         );
         fs::write(&file, format!("<!DOCTYPE html><body>{body}</body>")).unwrap();
         let seen = open(browser, &file, dir.path(), 800);
@@ -249,5 +355,7 @@ mod report_page {
         let found = layout(&seen);
         assert!(found.contains("overlap: first | second"), "{found}");
         assert!(found.contains("cut off: beyond the edge"), "{found}");
+        let found = contrast(&seen);
+        assert!(found.contains(": faint"), "{found}");
     }
 }

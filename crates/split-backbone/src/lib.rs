@@ -1,4 +1,42 @@
-//! Backbones that can be cut: ResNets, their split points, weights and data sets.
+//! Backbones that can be cut: ResNets and YOLOX, their split points, weights and data sets.
+//!
+//! ```text
+//! picture -> Preprocess -> input -> head -> activation ........ tail -> scores, or boxes
+//!                                   ^ device         unit, link         ^ edge
+//! ```
+//! A cut never changes what the network computes: `tail(head(x))` is `network(x)`, bit by bit.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use split_backbone::{Head, ResNetConfig, Tail, cut};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = ResNetConfig::named("resnet20")?;
+//! let device = Device::flex();
+//! let network = config.init_seeded(1, &device);
+//!
+//! // Every place where one tensor flows, with what crosses it and what both sides pay.
+//! let profile = config.profile(32, 32);
+//! let costs = profile.cuts.iter().find(|cut| cut.point.to_string() == "layer2").expect("a stage's end is a cut");
+//! assert_eq!((costs.shape.channels, costs.bytes), (32, 32 * 16 * 16 * 4));
+//!
+//! let (head, tail) = cut(&network, costs.point)?;
+//! let picture = Tensor::ones([1, 3, 32, 32], &device);
+//! let whole = network.forward(picture.clone()).into_data();
+//! assert_eq!(tail.forward(head.forward(picture)).into_data(), whole);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | you have | take |
+//! |---|---|
+//! | a ResNet, from a name or a configuration | [`ResNetConfig`], [`cut`], [`SplitPoint`] |
+//! | a YOLOX | [`YoloxConfig`], [`cut_yolox`], [`YoloxPoint`], [`decode`] |
+//! | a name and a weights file | [`Opened::load`]: network, head, tail, preprocessing |
+//! | the question where to cut | [`Profile`] for ResNets, [`Graph`] for any backbone by name ([`BackboneConfig`]) |
+//! | pictures | [`DataSource`]: CIFAR, folders, sheets, the embedded set; [`CocoFolder`] for detection |
+//! | nothing yet | [`embedded`]: a picture set that is drawn and a small trained network |
+//! | a network of your own | no adapter at all: implement [`Head`] and [`Tail`] (`examples/own_network.rs`) |
 
 mod catalog;
 mod conv;

@@ -185,9 +185,9 @@ impl Klt {
         ) {
             self.write_encoder(latent, &mut state);
             // Without the components on the device the transpose would mean nothing.
-            if !matches!(
+            if matches!(
                 config.decoder,
-                DecoderKind::Paper { .. } | DecoderKind::Conv { .. }
+                DecoderKind::Patch { .. } | DecoderKind::Refined { .. }
             ) {
                 self.write_decoder(latent, &mut state);
             }

@@ -12,9 +12,86 @@
 //! restored activation <- unit decoder <- latent <- dequantizer <- symbols <- coder <- frame
 //! ```
 //!
-//! What a listener could restore of the pictures is measured with [`Inversion`].
+//! The traits [`Head`], [`Tail`] and [`Distortion`] are all a network has to offer:
 //!
-//! The traits [`Head`], [`Tail`] and [`Distortion`] are all a network has to offer.
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use split_bottleneck::{
+//!     ActivationCache, BackboneNote, Bank, Batch, Distortion, Head, Objective, Proxy, RateKind, Rung, Tail,
+//!     TrainConfig, Training, UnitConfig,
+//! };
+//!
+//! /// Doubles the picture on the device, and answers with the mean of each channel on the edge.
+//! struct Means;
+//!
+//! impl Head for Means {
+//!     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+//!         input.mul_scalar(2.0)
+//!     }
+//! }
+//!
+//! impl Tail for Means {
+//!     type Output = Tensor<2>;
+//!
+//!     fn forward(&self, activation: Tensor<4>) -> Tensor<2> {
+//!         let [n, channels, height, width] = activation.dims();
+//!         activation.reshape([n, channels, height * width]).mean_dim(2).reshape([n, channels])
+//!     }
+//! }
+//!
+//! impl Distortion for Means {
+//!     fn distortion(&self, restored: Tensor<4>, batch: &Batch) -> Tensor<1> {
+//!         (Tail::forward(self, restored) - batch.reference.clone()).powi_scalar(2).mean()
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = Device::flex();
+//! # let pictures = Tensor::<1, burn::tensor::Int>::arange(0..16 * 3 * 64, &device);
+//! # let pictures = pictures.float().mul_scalar(0.1).sin().reshape([16, 3, 8, 8]);
+//! // `pictures`: [16, 3, 8, 8]. What head and tail say of them is computed once.
+//! let cache = ActivationCache::build(&Means, &Means, [(pictures.clone(), vec![0; 16])], 1 << 20)?;
+//! let unit = UnitConfig::conv(cache.shape(), 4, 2, 0.5);
+//! let config = TrainConfig {
+//!     steps: 10,
+//!     warmup_steps: 0,
+//!     batch_size: 8,
+//!     learning_rate: 1e-2,
+//!     rate_learning_rate: 2e-2,
+//!     objective: Objective::Lambda(0.01),
+//!     rate: RateKind::default(),
+//!     proxy: Proxy::default(),
+//!     mixing: false,
+//!     seed: 1,
+//! };
+//! let mut training = Training::start(&unit, &config, None, &cache, &device.clone().autodiff())?;
+//! while !training.is_done() {
+//!     training.advance(&cache, &Means)?;
+//! }
+//!
+//! let rung = Rung::from_training("unit-1", "unit", &unit, &training, &cache, 16, &device)?;
+//! let note = BackboneNote {
+//!     name: "means".to_owned(),
+//!     split: "doubled".to_owned(),
+//!     weights_sha256: "no weights".to_owned(),
+//! };
+//! let codec = Bank::new(note, vec![rung])?.open(0, &device)?;
+//! let frames = codec.encode(Head::forward(&Means, pictures))?; // on the device
+//! let answers = Tail::forward(&Means, codec.decode(&frames)?); // on the edge
+//! assert_eq!((frames.len(), answers.dims()), (16, [16, 3]));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | you want | take |
+//! |---|---|
+//! | a unit for a rate | [`UnitConfig`], [`Training`] with an [`Objective`] |
+//! | one unit for many rates | [`ContinuousTraining`] |
+//! | a start without training | [`Klt`]: principal components of patches |
+//! | what device and edge share | [`Rung`]s in a [`Bank`]; [`RungCodec`] runs one |
+//! | bytes and accuracy as they are on the wire | [`evaluate`] |
+//! | what a frame gives away | [`Inversion`] |
+//! | the authors' checkpoints | [`ReleasedUnit`] |
 
 mod bank;
 mod cache;
@@ -61,8 +138,9 @@ pub use train::{
     TrainError, Training, WarmStart,
 };
 pub use unit::{
-    ActivationShape, ConvDecoder, ConvEncoder, DecoderKind, EncoderKind, Gdn, LightEncoder,
-    MAX_RELEASED_BYTES, MisshapenTensor, PaperDecoder, PaperEncoder, PatchDecoder, PatchEncoder,
-    RefinedDecoder, RefinedEncoder, ReleasedError, ReleasedPlace, ReleasedTask, ReleasedUnit,
-    ResidualBlock, Unit, UnitConfig, UnitDecoder, UnitEncoder,
+    ActivationShape, BottleNetDecoder, BottleNetEncoder, ConvDecoder, ConvEncoder, DecoderKind,
+    EncoderKind, Gdn, LightEncoder, MAX_RELEASED_BYTES, MisshapenTensor, PaperDecoder,
+    PaperEncoder, PatchDecoder, PatchEncoder, RefinedDecoder, RefinedEncoder, ReleasedError,
+    ReleasedPlace, ReleasedTask, ReleasedUnit, ResidualBlock, Unit, UnitConfig, UnitDecoder,
+    UnitEncoder,
 };

@@ -7,6 +7,7 @@ use split_tensor::{LatentShape, Quantizer, QuantizerError};
 use crate::error::ConfigError;
 use crate::state::redraw;
 
+mod bottlenet;
 mod conv;
 mod light;
 mod paper;
@@ -14,6 +15,7 @@ mod patch;
 mod refined;
 mod released;
 
+pub use bottlenet::{BottleNetDecoder, BottleNetEncoder};
 pub use conv::{ConvDecoder, ConvEncoder, ResidualBlock};
 pub(crate) use conv::{conv3x3, convolve, pixel_shuffle};
 pub use light::{Gdn, LightEncoder};
@@ -93,6 +95,9 @@ pub enum EncoderKind {
         /// Channels between the two convolutions.
         hidden: usize,
     },
+    /// 3x3 with the stride to the latent, BN, sigmoid: values between 0 and 1 (BottleNet++, Shao and Zhang
+    /// 2020).
+    BottleNet,
 }
 
 /// Layout of the unit decoder (edge side).
@@ -133,6 +138,11 @@ pub enum DecoderKind {
         /// Whether activations are never negative, so that a ReLU follows.
         rectified: bool,
     },
+    /// Transposed 3x3 with the stride, BN, ReLU (BottleNet++).
+    BottleNet {
+        /// Rows and columns added at the end (PyTorch's `output_padding`).
+        output_padding: [usize; 2],
+    },
 }
 
 /// A bottleneck unit before its weights exist.
@@ -167,10 +177,7 @@ impl UnitConfig {
         // A kernel smaller than the stride would leave holes between its outputs.
         let kernel = if stride <= 2 { 3 } else { stride + 1 };
         let padding = 1;
-        let rest = |size: usize| {
-            let latent = (size + 2).saturating_sub(3) / stride.max(1) + 1;
-            size.saturating_sub((latent - 1) * stride + kernel - 2 * padding)
-        };
+        let rest = |size: usize| missing(size, stride, kernel);
         Self {
             activation,
             latent_channels,
@@ -270,6 +277,20 @@ impl UnitConfig {
         }
     }
 
+    /// The layout of BottleNet++ (Shao and Zhang 2020): one convolution and a sigmoid on the device, one
+    /// transposed convolution on the edge. Its values are sent as integers of eight bits
+    /// ([`Rung::integers`](crate::Rung::integers)), which is the step here. A stride above 2 leaves holes.
+    #[must_use]
+    pub fn bottlenet(activation: ActivationShape, latent_channels: usize, stride: usize) -> Self {
+        let sides = [activation.height, activation.width];
+        let output_padding = sides.map(|size| missing(size, stride, 3));
+        Self {
+            encoder: EncoderKind::BottleNet,
+            decoder: DecoderKind::BottleNet { output_padding },
+            ..Self::conv(activation, latent_channels, stride, 1.0 / 255.0)
+        }
+    }
+
     /// The quantizer of the latent: one step, or one for each channel.
     ///
     /// # Errors
@@ -320,7 +341,10 @@ impl UnitConfig {
 
     /// Whether symbols are never negative.
     pub(crate) fn is_rectified(&self) -> bool {
-        matches!(self.encoder, EncoderKind::Paper { .. })
+        matches!(
+            self.encoder,
+            EncoderKind::Paper { .. } | EncoderKind::BottleNet
+        )
     }
 
     /// Shape of the latent of one picture.
@@ -358,6 +382,7 @@ impl UnitConfig {
             EncoderKind::Refined { hidden } => {
                 UnitEncoder::Refined(RefinedEncoder::init(self, hidden, device))
             }
+            EncoderKind::BottleNet => UnitEncoder::BottleNet(BottleNetEncoder::init(self, device)),
         };
         let decoder = match self.decoder {
             DecoderKind::Paper {
@@ -391,6 +416,9 @@ impl UnitConfig {
                 };
                 UnitDecoder::Refined(RefinedDecoder::init(self, sizes, device))
             }
+            DecoderKind::BottleNet { output_padding } => {
+                UnitDecoder::BottleNet(BottleNetDecoder::init(self, output_padding, device))
+            }
         };
         Ok(redraw(Unit { encoder, decoder }, rng))
     }
@@ -417,6 +445,7 @@ impl UnitConfig {
                 let straight = self.patch_values() * self.latent_channels;
                 pixels * (straight + 9 * hidden * (channels + self.latent_channels))
             }
+            EncoderKind::BottleNet => pixels * 9 * channels * self.latent_channels,
         }
     }
 
@@ -444,6 +473,7 @@ impl UnitConfig {
                 let body = 9 * hidden * (self.latent_channels + 2 * blocks * hidden) + norm;
                 pixels * (body + (hidden + self.latent_channels) * self.patch_values())
             }
+            DecoderKind::BottleNet { .. } => pixels * 9 * channels * self.latent_channels,
         }
     }
 
@@ -469,11 +499,15 @@ impl UnitConfig {
         self.check_factors()?;
         let least = match self.encoder {
             EncoderKind::Paper { padding } => 3_usize.saturating_sub(2 * padding),
-            EncoderKind::Conv { .. } | EncoderKind::Light { .. } => 1,
+            EncoderKind::Conv { .. } | EncoderKind::Light { .. } | EncoderKind::BottleNet => 1,
             EncoderKind::Patch | EncoderKind::Refined { .. } => self.stride,
         };
         // A pixel shuffle gives back multiples of the stride only, and patches tile the picture.
-        let tiled = !matches!(self.decoder, DecoderKind::Paper { .. })
+        let transposed = matches!(
+            self.decoder,
+            DecoderKind::Paper { .. } | DecoderKind::BottleNet { .. }
+        );
+        let tiled = !transposed
             || matches!(
                 self.encoder,
                 EncoderKind::Patch | EncoderKind::Refined { .. }
@@ -527,13 +561,19 @@ impl UnitConfig {
         let sides = [self.activation.height, self.activation.width];
         let padding = match self.encoder {
             EncoderKind::Paper { padding } => padding,
-            EncoderKind::Conv { .. } | EncoderKind::Light { .. } => 1,
+            EncoderKind::Conv { .. } | EncoderKind::Light { .. } | EncoderKind::BottleNet => 1,
             EncoderKind::Patch | EncoderKind::Refined { .. } => {
                 return sides.map(|side| side / self.stride);
             }
         };
         sides.map(|side| (side + 2 * padding - 3) / self.stride + 1)
     }
+}
+
+/// Rows or columns that a transposed convolution of a padding of 1 leaves out of `size`.
+fn missing(size: usize, stride: usize, kernel: usize) -> usize {
+    let latent = (size + 2).saturating_sub(3) / stride.max(1) + 1;
+    size.saturating_sub((latent - 1) * stride + kernel - 2)
 }
 
 /// The largest divisor of `count` that is at most `limit`, at least 1.
@@ -568,6 +608,8 @@ pub enum UnitEncoder {
     Light(LightEncoder),
     /// A linear map of patches and convolutions that add to it.
     Refined(RefinedEncoder),
+    /// One convolution and a sigmoid.
+    BottleNet(BottleNetEncoder),
 }
 
 impl UnitEncoder {
@@ -585,6 +627,7 @@ impl UnitEncoder {
             Self::Patch(encoder) => encoder.forward(activation),
             Self::Light(encoder) => encoder.forward(activation),
             Self::Refined(encoder) => encoder.forward(activation),
+            Self::BottleNet(encoder) => encoder.forward(activation),
         }
     }
 }
@@ -605,6 +648,8 @@ pub enum UnitDecoder {
     Patch(PatchDecoder),
     /// A linear map to patches and residual blocks that add to it.
     Refined(RefinedDecoder),
+    /// One transposed convolution.
+    BottleNet(BottleNetDecoder),
 }
 
 impl UnitDecoder {
@@ -621,6 +666,7 @@ impl UnitDecoder {
             Self::Conv(decoder) => decoder.forward(latent),
             Self::Patch(decoder) => decoder.forward(latent),
             Self::Refined(decoder) => decoder.forward(latent),
+            Self::BottleNet(decoder) => decoder.forward(latent),
         }
     }
 }

@@ -327,3 +327,53 @@ fn a_step_for_each_channel_is_the_steps_of_its_quantizer() {
         assert!(bad.latent_shape().is_err());
     }
 }
+
+#[test]
+fn integers_of_a_fixed_length_take_their_bits_and_keep_the_decisions() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let tail = distortion(&plain).tail;
+    let bottlenet = UnitConfig::bottlenet(cache.shape(), 3, 2);
+    for unit in [bottlenet, UnitConfig::conv(cache.shape(), 3, 2, 0.25)] {
+        let one = trained(&unit, &cache, 120);
+        let source = pictures(&cache, &plain);
+        let fine = |bits| Rung::integers("i", "kind", &unit, &one.weights, bits, source).unwrap();
+        let measured = |rung: Rung| {
+            let codec = bank_of(vec![rung]).open(0, &plain).unwrap();
+            evaluate(&codec, &tail, &cache, &plain).unwrap()
+        };
+        let (eight, ten) = (measured(fine(8)), measured(fine(10)));
+        let symbols = unit.latent_shape().unwrap().len();
+        for (result, bits) in [(&eight, 8), (&ten, 10)] {
+            let bytes = (symbols * bits).div_ceil(8) as f64;
+            let found = result.mean_payload_bytes();
+            assert!((found - bytes).abs() < 0.05 * bytes, "{found} for {bytes}");
+        }
+        let pairs = eight.predictions.iter().zip(&ten.predictions);
+        let same = pairs.filter(|(a, b)| a == b).count();
+        assert!(same >= PICTURES - 1, "{same}");
+    }
+}
+
+#[test]
+fn latents_of_a_bottlenet_lie_between_zero_and_one() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let activation = |count: usize| {
+        let indices: Vec<usize> = (0..count).collect();
+        cache.batch(&indices, &plain).activation
+    };
+    for stride in [1, 2] {
+        let unit = UnitConfig::bottlenet(cache.shape(), 3, stride);
+        let rung = trained(&unit, &cache, 20);
+        let codec = bank_of(vec![rung]).open(0, &plain).unwrap();
+        let latent = codec.unit_latent(activation(8)).unwrap();
+        let (low, high): (f32, f32) = (
+            latent.clone().min().into_scalar(),
+            latent.max().into_scalar(),
+        );
+        assert!(low > 0.0 && high < 1.0, "{low} to {high}");
+        let frames = codec.encode(activation(8)).unwrap();
+        assert_eq!(codec.decode(&frames).unwrap().dims(), activation(8).dims());
+    }
+}

@@ -7,8 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 use split_bottleneck::{Bank, BankError, CodingError, Head, RungCodec, Tail};
+use split_tensor::{Codec, Latent};
 
 use crate::proto::Contract;
 use crate::ranking::Ranking;
@@ -88,19 +90,23 @@ impl<H: Head> DeviceStage<H> {
     }
 }
 
+/// Frames that a thread decodes at least: handing work over takes as long as one or two of them.
+const FRAMES_A_TASK: usize = 4;
+
 /// The edge's side: the unit decoders of a bank and a tail.
 #[derive(Debug)]
 pub struct EdgeStage<T> {
     codecs: Vec<RungCodec>,
     tail: T,
     ranked: usize,
+    compute: Device,
 }
 
 /// The latent of a frame and the rung that it is of.
 #[derive(Debug)]
 pub struct DecodedFrame {
     rung: usize,
-    latent: Tensor<4>,
+    latent: Latent,
 }
 
 impl<T: Tail<Output = Tensor<2>>> EdgeStage<T> {
@@ -114,6 +120,7 @@ impl<T: Tail<Output = Tensor<2>>> EdgeStage<T> {
             codecs,
             tail,
             ranked,
+            compute: compute.clone(),
         })
     }
 
@@ -122,17 +129,22 @@ impl<T: Tail<Output = Tensor<2>>> EdgeStage<T> {
     /// # Errors
     /// [`JobError::BadFrame`] for a rung that isn't there and for a frame of something else.
     pub fn decode(&self, rung: u16, frame: &[u8]) -> Result<DecodedFrame, JobError> {
-        let index = usize::from(rung);
-        let codec = self.codecs.get(index).ok_or_else(|| {
-            let rungs = self.codecs.len();
-            JobError::BadFrame(format!("rung {rung}, the bank has {rungs}"))
-        })?;
-        let latent = codec.latent(&[frame]);
-        let latent = latent.map_err(|error| JobError::BadFrame(error.to_string()))?;
-        Ok(DecodedFrame {
-            rung: index,
-            latent,
-        })
+        decoded(&self.coders(), rung, frame)
+    }
+
+    /// Decodes frames, each of its rung, on the threads of rayon's pool; results in their order.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), for each frame by itself.
+    pub fn decode_all(&self, frames: &[(u16, &[u8])]) -> Vec<Result<DecodedFrame, JobError>> {
+        let coders = self.coders();
+        let one = |(rung, frame): &(u16, &[u8])| decoded(&coders, *rung, frame);
+        let side_by_side = frames.par_iter().with_min_len(FRAMES_A_TASK);
+        side_by_side.map(one).collect()
+    }
+
+    fn coders(&self) -> Vec<&Codec> {
+        self.codecs.iter().map(RungCodec::codec).collect()
     }
 
     /// Unit decoders and tail for a batch, whose rungs may mix; one ranking each, in order.
@@ -140,17 +152,26 @@ impl<T: Tail<Output = Tensor<2>>> EdgeStage<T> {
         if batch.is_empty() {
             return Vec::new();
         }
-        let mut of_rungs: BTreeMap<usize, (Vec<usize>, Vec<Tensor<4>>)> = BTreeMap::new();
+        let mut of_rungs: BTreeMap<usize, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
         for (place, frame) in batch.into_iter().enumerate() {
-            let (places, latents) = of_rungs.entry(frame.rung).or_default();
+            let (places, values) = of_rungs.entry(frame.rung).or_default();
             places.push(place);
-            latents.push(frame.latent);
+            values.extend_from_slice(frame.latent.values());
         }
         let mut order = Vec::new();
         let mut activations = Vec::with_capacity(of_rungs.len());
-        for (rung, (places, latents)) in of_rungs {
+        for (rung, (places, values)) in of_rungs {
+            let codec = &self.codecs[rung];
+            let shape = codec.codec().shape();
+            let sides = [
+                places.len(),
+                shape.channels(),
+                shape.height(),
+                shape.width(),
+            ];
+            let latents = Tensor::from_data(TensorData::new(values, sides), &self.compute);
             order.extend(places);
-            activations.push(self.codecs[rung].restore(Tensor::cat(latents, 0)));
+            activations.push(codec.restore(latents));
         }
         let scores = self.tail.forward(Tensor::cat(activations, 0));
         // The tail took them by rung; answers go back in the order of the frames.
@@ -158,6 +179,21 @@ impl<T: Tail<Output = Tensor<2>>> EdgeStage<T> {
         answers.sort_by_key(|(place, _)| *place);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
+}
+
+/// The latent of a frame of one of these rungs.
+fn decoded(coders: &[&Codec], rung: u16, frame: &[u8]) -> Result<DecodedFrame, JobError> {
+    let index = usize::from(rung);
+    let coder = coders.get(index).ok_or_else(|| {
+        let rungs = coders.len();
+        JobError::BadFrame(format!("rung {rung}, the bank has {rungs}"))
+    })?;
+    let latent = coder.decode(frame);
+    let latent = latent.map_err(|error| JobError::BadFrame(error.to_string()))?;
+    Ok(DecodedFrame {
+        rung: index,
+        latent,
+    })
 }
 
 /// The `count` best classes of each row of scores `[n, classes]`.

@@ -14,9 +14,11 @@ mod programs {
     mod clients;
     mod guide;
     mod hedging;
+    mod in_flight;
     mod manifests;
     mod processes;
     mod proxy;
+    mod side_by_side;
     mod video;
 
     use std::fs;

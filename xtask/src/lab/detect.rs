@@ -14,6 +14,7 @@ use split_backbone::{
 use split_bottleneck::{BackboneNote, Tail};
 
 use crate::backend::Backend;
+use crate::examples;
 use crate::rung::bar;
 
 mod eval;
@@ -34,8 +35,10 @@ struct Cli {
 enum Command {
     /// Train units at several rates on photographs without labels and compare them with picture
     /// codecs.
+    #[command(after_help = examples::TRAIN_DETECTOR)]
     Train(Box<plan::TrainArgs>),
     /// Measure a bank on COCO pictures with real frames.
+    #[command(after_help = examples::EVAL_DETECTOR)]
     Eval(eval::EvalArgs),
 }
 

@@ -72,3 +72,22 @@ pub(crate) const PRIVACY: &str = "\
 Example:
   cargo xtask privacy --bank out/train/bank.safetensors --sheet out/privacy.png
       trains an attacker for each rung; the sheet shows its guesses below the pictures";
+
+pub(crate) const UNITS: &str = "\
+Example:
+  cargo xtask units spic/units
+      layouts, costs, and bits of a picture with Huffman's code and with ours";
+
+pub(crate) const TRAIN_BACKBONE: &str = "\
+Example:
+  cargo xtask train-backbone
+      the network that the workspace ships, once more from its seed, into out/backbone; nothing reads it there";
+
+pub(crate) const TRAIN_DETECTOR: &str = "\
+Example:
+  cargo xtask train --data coco:DIR --weights yolox_nano.pth --photos PHOTOS --split dark3 --out out/dark3
+      units learn from photographs without labels; COCO's pictures only score them";
+
+pub(crate) const EVAL_DETECTOR: &str = "\
+Example:
+  cargo xtask eval --data coco:DIR --weights yolox_nano.pth --bank out/dark3/bank.safetensors";

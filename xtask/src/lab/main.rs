@@ -28,6 +28,7 @@ mod options;
 mod out;
 mod plot;
 mod privacy;
+mod published;
 mod record;
 mod report;
 mod run_folder;
@@ -78,11 +79,13 @@ enum Command {
     #[command(after_help = examples::SEARCH)]
     Search(search::SearchArgs),
     /// Show the authors' released units and what their symbols cost with both coders.
+    #[command(after_help = examples::UNITS)]
     Units(units::UnitsArgs),
     /// Measure what a listener could restore of the pictures from the frames of each rung.
     #[command(after_help = examples::PRIVACY)]
     Privacy(privacy::PrivacyArgs),
     /// Train the embedded default's backbone from its seed.
+    #[command(after_help = examples::TRAIN_BACKBONE)]
     TrainBackbone(backbone::BackboneArgs),
 }
 

@@ -77,6 +77,11 @@ impl SetupArgs {
             (None, true) => "embedded".to_owned(),
             (None, false) => bail!("--data {} needs --backbone, e.g. resnet56", self.data),
         };
+        ensure!(
+            name != EMBEDDED_NAME || self.weights.is_none(),
+            "--weights is not read: the embedded backbone has its own; leave it out, or name another \
+             --backbone"
+        );
         if name != EMBEDDED_NAME {
             let path = self.weights.as_ref().with_context(|| {
                 format!("--backbone {name} needs --weights FILE (.th, .pth or .safetensors)")

@@ -17,7 +17,7 @@ use crate::files::{folder, write_whole};
 use crate::rung::{Task, Trained, bar, count, now, rungs_are_trained, stop_flag};
 use crate::setup::{Setup, SetupArgs};
 use crate::values::{at_least_one, positive};
-use crate::{baselines, continuous, report, run_folder};
+use crate::{baselines, continuous, published, report, run_folder};
 
 /// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
 const FRAME_OVERHEAD_BYTES: f64 = 14.0;
@@ -63,7 +63,7 @@ pub(crate) enum Rate {
 }
 
 impl Rate {
-    fn kind(self) -> RateKind {
+    pub(crate) fn kind(self) -> RateKind {
         match self {
             Self::Mixture => RateKind::Mixture,
             Self::L1 => RateKind::L1,
@@ -198,6 +198,10 @@ pub(crate) struct TrainArgs {
     /// Also measure PCA, clip-and-quantize, int8, int4, and Huffman on the trained rungs.
     #[arg(long)]
     pub(crate) baselines: bool,
+    /// Also train published bottlenecks that send integers of eight bits: CR+BQ (arXiv 2007.15818) and
+    /// BottleNet++, each with 1, 2, 3, 6 and 9 channels.
+    #[arg(long)]
+    pub(crate) published: bool,
     /// Also train one unit for all rates, and measure the first rung with other steps.
     #[arg(long)]
     pub(crate) continuous: bool,
@@ -300,7 +304,13 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     );
     let cache = setup.cache(&pictures, !args.no_flips, |n| bar.inc(count(n)))?;
     bar.finish_and_clear();
-    let trained = train_rungs(&setup, args, &cache, &out)?;
+    let stop = stop_flag()?;
+    let trained = train_rungs(&setup, args, &cache, &out, &stop)?;
+    let published = if args.published {
+        published::train(&setup, args, &cache, &out, &stop)?
+    } else {
+        Vec::new()
+    };
     rungs_are_trained();
     let rungs = trained.iter().map(|one| one.rung.clone()).collect();
     let mut bank = Bank::new(setup.opened.note.clone(), rungs)?;
@@ -321,6 +331,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         continuous::measure(&setup, args, continuous, &mut document)?;
         let file = out.join("continuous.safetensors");
         write_whole(&file, &continuous.bank.to_bytes()?)?;
+    }
+    if !published.is_empty() {
+        published::measure(&setup, args, &published, &mut document)?;
     }
     if args.baselines {
         baselines::add(&setup, args, &bank, &trained, &mut document)?;
@@ -352,8 +365,8 @@ fn train_rungs(
     args: &TrainArgs,
     cache: &ActivationCache,
     out: &Path,
+    stop: &AtomicBool,
 ) -> Result<Vec<Trained>> {
-    let stop = stop_flag()?;
     let mut trained = Vec::new();
     let mut warm: Option<WarmStart> = None;
     for plan in plans(args, cache.shape()) {
@@ -365,7 +378,7 @@ fn train_rungs(
             warm = Some(klt.warm_start(&plan.unit, &plan.train, cache, &setup.device)?);
         }
         let file = out.join(format!("{}.checkpoint", plan.name));
-        let (rung, weights) = train_rung(setup, args, &plan, warm.as_ref(), cache, &file, &stop)?;
+        let (rung, weights) = train_rung(setup, args, &plan, warm.as_ref(), cache, &file, stop)?;
         warm = Some(weights);
         trained.push(rung);
     }

@@ -54,7 +54,12 @@ pub fn system_table(text: &str) -> Result<String, SystemError> {
             return Err(SystemError::Schema { found });
         }
     };
-    Ok(commands(&lines) + &body)
+    let head = match schema {
+        // Each of its tables says which commit and machine it is of.
+        "split-speed/1" if !networks::are_all(&lines) => block(&commands(&lines)),
+        _ => of_last(&lines) + &block(&commands(&lines)),
+    };
+    Ok(head + &body)
 }
 
 /// Lines that need no arranging.
@@ -63,18 +68,26 @@ fn as_they_are(schema: &str, lines: &[Value]) -> String {
     record_table(schema, &lines).map_or_else(String::new, |table| table.markdown())
 }
 
-/// Where the lines come from.
+/// Commands that wrote the lines.
 fn commands(lines: &[Value]) -> String {
     let mut commands: Vec<&str> = lines.iter().map(|line| word(line, "command")).collect();
     commands.dedup();
+    commands.join("\n")
+}
+
+fn block(text: &str) -> String {
+    format!("```\n{text}\n```\n\n")
+}
+
+/// Where the last of the lines comes from.
+fn of_last(lines: &[Value]) -> String {
     let last = &lines[lines.len() - 1];
     format!(
-        "Commit {}, {} with {} cores, {}.\n\n```\n{}\n```\n\n",
+        "Commit {}, {} with {} cores, {}.\n\n",
         word(last, "git"),
         last["machine"]["cpu"].as_str().unwrap_or("unknown"),
         last["machine"]["cores"],
         word(last, "date"),
-        commands.join("\n")
     )
 }
 

@@ -179,11 +179,11 @@ fn distinct<'a>(first: &'a str, others: impl Iterator<Item = Option<&'a str>>) -
 pub(crate) fn summary(document: &RaDocument) -> String {
     let (backbone, data) = (&document.backbone, &document.data);
     format!(
-        "{} cut at {}, {}, tested on {}; unsplit {} {}, {} MACs. {} {}, {} with {} cores{}.",
+        "Network {} cut at {}, tested on {} ({}); unsplit {} {}, {} MACs. {} {}, {} with {} cores{}.",
         backbone.name,
         backbone.split,
-        data.name,
         pictures(&data.test),
+        data.name,
         accuracy(document, backbone.value),
         metric_name(document),
         millions(backbone.macs),

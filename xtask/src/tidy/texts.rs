@@ -110,18 +110,40 @@ pub(crate) fn size_problems(path: &str, bytes: usize) -> Option<String> {
     (bytes > limit).then(|| format!("{path}: {bytes} bytes, at most {limit}"))
 }
 
-/// Links of a Markdown page to files that are not there.
+/// Links of a Markdown page to files that are not there, and links out of the folder that becomes a book.
 pub(crate) fn dead_links(root: &Path, path: &str, text: &str) -> Vec<String> {
     let folder = root
         .join(path)
         .parent()
         .map(Path::to_path_buf)
         .unwrap_or_default();
-    links(text)
-        .into_iter()
-        .filter(|link| !folder.join(link).exists())
-        .map(|link| format!("{path}: link to {link}, which does not exist"))
-        .collect()
+    let mut problems = Vec::new();
+    for link in links(text) {
+        if !folder.join(link).exists() {
+            problems.push(format!("{path}: link to {link}, which does not exist"));
+        } else if path.starts_with("docs/") && leaves(path, link) {
+            problems.push(format!(
+                "{path}: link to {link}, which is not in the book; name the file instead"
+            ));
+        }
+    }
+    problems
+}
+
+/// Whether `link` leads out of the first folder of `path`.
+fn leaves(path: &str, link: &str) -> bool {
+    let mut depth = path.matches('/').count();
+    for part in link.split('/') {
+        match part {
+            ".." => depth -= 1,
+            "." | "" => {}
+            _ => depth += 1,
+        }
+        if depth == 0 {
+            return true;
+        }
+    }
+    false
 }
 
 /// Targets of `](target)` that are files, without `#section`, outside code.
@@ -267,6 +289,14 @@ mod tests {
     fn file_links_are_read_from_markdown() {
         let text = "[a](b.md) [c](https://x.org/y) [d](#e) [f](g/h.md#i)\n```\n[j](k)\n```\n[l](m)";
         assert_eq!(links(text), ["b.md", "g/h.md", "m"]);
+    }
+
+    #[test]
+    fn links_out_of_a_folder_are_found() {
+        assert!(leaves("docs/guide/a.md", "../../README.md"));
+        assert!(leaves("docs/a.md", "../docs/b.md"));
+        assert!(!leaves("docs/guide/a.md", "../format.md"));
+        assert!(!leaves("docs/guide/a.md", "./b.md"));
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl PaperDecoder {
 
 /// The layer through this crate's transposed convolution where rows and columns are padded
 /// alike, else through Burn's.
-fn transpose(layer: &ConvTranspose2d, x: Tensor<4>) -> Tensor<4> {
+pub(super) fn transpose(layer: &ConvTranspose2d, x: Tensor<4>) -> Tensor<4> {
     let [rows, columns] = layer.padding_out;
     if rows != columns {
         return layer.forward(x);

@@ -17,6 +17,9 @@ pub use faults::{Fault, FaultPlan};
 pub use link::{LinkConfig, PACKET_BYTES, PACKET_HEADER_BYTES, SimLink};
 pub use random::EntityRandom;
 pub use report::WorldReport;
-pub use study::*;
+pub use study::{
+    Cell, Node, OraclePlan, Played, SYNTHETIC_FAMILY, Scenario, ScenarioConfig, Step, Summary,
+    plan, play, synthetic_trace,
+};
 pub use trace::{Trace, TraceError};
 pub use world::{WorldConfig, simulate};

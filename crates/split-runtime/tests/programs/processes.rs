@@ -297,8 +297,31 @@ impl Watched {
 
     /// The line that it prints for one that it reads.
     pub(super) fn ask_text(&mut self, line: &[u8]) -> String {
+        self.tell_bytes(line);
+        self.hear_text()
+    }
+
+    /// Names a picture without waiting for its line.
+    pub(super) fn tell(&mut self, picture: &Path) {
+        self.tell_bytes(picture.as_os_str().as_encoded_bytes());
+    }
+
+    fn tell_bytes(&mut self, line: &[u8]) {
         self.paths.write_all(line).unwrap();
         self.paths.write_all(b"\n").unwrap();
+    }
+
+    /// The next line that it prints.
+    pub(super) fn hear(&mut self) -> Value {
+        serde_json::from_str(&self.hear_text()).unwrap()
+    }
+
+    /// A line that it has printed already.
+    pub(super) fn heard(&mut self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+
+    fn hear_text(&mut self) -> String {
         self.lines.recv_timeout(WITHIN).unwrap_or_else(|_| {
             let said: Vec<String> = self.log.try_iter().collect();
             panic!("the device printed nothing: {}", said.join("\n"))
@@ -306,8 +329,17 @@ impl Watched {
     }
 
     /// Sends a signal; gives the exit code and what was said.
-    pub(super) fn end_by(mut self, signal: &str) -> (Option<i32>, String) {
+    pub(super) fn end_by(self, signal: &str) -> (Option<i32>, String) {
+        self.signal(signal);
+        self.ended()
+    }
+
+    pub(super) fn signal(&self, signal: &str) {
         send(&self.child, signal);
+    }
+
+    /// Waits for its end; gives the exit code and what was said.
+    pub(super) fn ended(mut self) -> (Option<i32>, String) {
         let status = ended(&mut self.child, WITHIN);
         let said: Vec<String> = self.log.iter().collect();
         (status.code(), said.join("\n"))

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use split_bottleneck::Bank;
 use split_runtime::{
-    AnswerSeen, Choice, DynamicSplit, Entry, EntryKind, MAX_MENU_BYTES, Menu, Neurosurgeon,
-    Observation, Own, OwnConfig, Policy, Throughput, Time,
+    AnswerSeen, Choice, DynamicSplit, Entry, EntryKind, InFlight, MAX_MENU_BYTES, Menu,
+    Neurosurgeon, Observation, Own, OwnConfig, Policy, Throughput, Time,
 };
 
 use crate::config::DeviceSettings;
@@ -132,14 +132,15 @@ impl Chooser {
         })))
     }
 
-    pub(crate) fn pick(&mut self, now: Time, budget_us: u64) -> Pick {
+    /// Chooses for a picture that has `budget_us` left, behind frames that are `in_flight`.
+    pub(crate) fn pick(&mut self, now: Time, budget_us: u64, in_flight: &[InFlight]) -> Pick {
         match self {
             Self::Fixed(rung) => Pick::Rung {
                 rung: *rung,
                 entry: 0,
             },
             Self::Local => Pick::Local,
-            Self::Policy(learning) => learning.pick(now, budget_us),
+            Self::Policy(learning) => learning.pick(now, budget_us, in_flight),
         }
     }
 
@@ -152,7 +153,7 @@ impl Chooser {
 }
 
 impl Learning {
-    fn pick(&mut self, now: Time, budget_us: u64) -> Pick {
+    fn pick(&mut self, now: Time, budget_us: u64, in_flight: &[InFlight]) -> Pick {
         if let Some(last) = self.last {
             let us = u32::try_from(now.since(last)).map_or(f64::from(u32::MAX), f64::from);
             self.period_us += NEWEST * (us - self.period_us);
@@ -163,7 +164,7 @@ impl Learning {
             device_wait_us: 0,
             period_us: whole(self.period_us),
             batch: 1,
-            in_flight: &[],
+            in_flight,
             answers: &self.answers,
         };
         let choice = self.policy.decide(&observation, &self.menu, now);

@@ -19,6 +19,9 @@ pub(crate) const PROGRAM: &str = "split-device";
 /// Longest deadline in milliseconds; the protocol allows no longer budget.
 const MAX_DEADLINE_MS: u64 = 60_000;
 
+/// Most pictures under way: their activations are held until they are answered.
+const MAX_IN_FLIGHT: u64 = 256;
+
 /// What settings may hold, where their types allow more.
 pub(crate) const ALLOWED: &AllowedOf = &[
     ("policy", Allowed::OneOf(&POLICIES)),
@@ -29,6 +32,7 @@ pub(crate) const ALLOWED: &AllowedOf = &[
     ("connect-ms", Allowed::Whole(0, MAX_DEADLINE_MS)),
     ("backend", Allowed::OneOf(&backend::NAMES)),
     ("video-fps", Allowed::AboveZero),
+    ("in-flight", Allowed::Whole(1, MAX_IN_FLIGHT)),
 ];
 
 /// What `fallback` takes.
@@ -45,11 +49,12 @@ const FALLBACKS: [&str; 2] = ["local", "none"];
     name = "split-device",
     version,
     after_help = "Settings come from flags, then variables, then the file of --config, then defaults.\n\
-        The exit code is 0 if every picture was answered (or the reader of the output has gone), else 1. SIGINT and SIGTERM finish the picture\n\
+        The exit code is 0 if every picture was answered (or the reader of the output has gone), else 1. SIGINT and SIGTERM finish what is\n\
         under way and end with 130 or 143; a second one ends at once.\n\n\
         Examples:\n  \
         split-device --model models/pets --edge edge.local:50051 photos/\n  \
         split-device --model models/pets --edge edge.local:50051 --policy own --deadline-ms 100 --json cat.png\n  \
+        split-device --model models/pets --edge edge.local:50051 --in-flight 8 photos/\n  \
         split-device --model models/pets --edge edge.local:50051 --video-fps 5 clip.mp4 /dev/video0\n  \
         camera-that-prints-paths | split-device --model models/pets --edge edge.local:50051 -"
 )]
@@ -127,6 +132,21 @@ pub(crate) struct DeviceSettings {
         default_missing_value = "true"
     )]
     pub(crate) hedge: Option<bool>,
+    /// Pictures under way at a time: while the edge works on one, the head runs on the next. More of them give
+    /// more answers a second, and each may wait for those before it. Default 1.
+    #[arg(long, env = "SPLIT_DEVICE_IN_FLIGHT", value_name = "N")]
+    pub(crate) in_flight: Option<u64>,
+    /// Print answers as they come and not in the order of the pictures; makes a difference where several are
+    /// under way. Default: false.
+    #[arg(
+        long,
+        env = "SPLIT_DEVICE_AS_THEY_COME",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) as_they_come: Option<bool>,
     /// Where tensors are computed: `flex` (CPU, the default) or, where it was built in, `wgpu`; of several
     /// graphics adapters `wgpu:1` takes the one with that number, and one that is not there gets the list.
     #[arg(long, env = "SPLIT_DEVICE_BACKEND", value_name = "NAME")]
@@ -172,6 +192,8 @@ impl DeviceSettings {
             fallback: Some("local".to_owned()),
             connect_ms: Some(2000),
             hedge: Some(false),
+            in_flight: Some(1),
+            as_they_come: Some(false),
             backend: Some("flex".to_owned()),
             json: Some(false),
             ..Self::default()
@@ -202,6 +224,16 @@ impl DeviceSettings {
     pub(crate) fn connect(&self) -> Result<Duration> {
         let ms = *need(&self.connect_ms, "connect-ms", PROGRAM)?;
         Ok(Duration::from_millis(whole(ALLOWED, "connect-ms", ms)?))
+    }
+
+    pub(crate) fn in_flight(&self) -> Result<usize> {
+        let count = *need(&self.in_flight, "in-flight", PROGRAM)?;
+        let count = whole(ALLOWED, "in-flight", count)?;
+        Ok(usize::try_from(count)?)
+    }
+
+    pub(crate) fn as_they_come(&self) -> Result<bool> {
+        Ok(*need(&self.as_they_come, "as-they-come", PROGRAM)?)
     }
 
     pub(crate) fn video_fps(&self) -> Result<Option<f64>> {

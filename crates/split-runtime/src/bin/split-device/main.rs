@@ -6,6 +6,7 @@ mod program;
 mod answer;
 mod choose;
 mod config;
+mod flight;
 mod pictures;
 mod session;
 #[path = "../program/spans.rs"]

@@ -59,7 +59,7 @@ impl Paths {
     }
 
     /// The next picture; waits for a line where they come from standard input. What holds none costs
-    /// none of those behind it.
+    /// none of those behind it. Nothing is lost where the wait is given up.
     pub(crate) async fn next(&mut self) -> Option<Next> {
         loop {
             if let Some(video) = &mut self.video {
@@ -82,12 +82,13 @@ impl Paths {
     }
 
     async fn next_path(&mut self) -> Option<Next> {
-        while let Some(path) = self.waiting.pop_front() {
+        while let Some(path) = self.waiting.front().cloned() {
             if is_stdin(&path) {
+                // It stays the first while a line is waited for: who waits may turn to something else.
                 let Some(line) = self.lines.get_or_insert_with(stdin_lines).recv().await else {
+                    self.waiting.pop_front();
                     continue;
                 };
-                self.waiting.push_front(path);
                 match line {
                     Ok(line) if line.trim_ascii().is_empty() => {}
                     Ok(line) => return Some(named(line.trim_ascii())),
@@ -96,7 +97,10 @@ impl Paths {
                         return Some(Next::Nothing(PathBuf::from(STDIN), why));
                     }
                 }
-            } else if path.is_dir() {
+                continue;
+            }
+            self.waiting.pop_front();
+            if path.is_dir() {
                 match files_of(&path) {
                     Ok(files) => {
                         for file in files.into_iter().rev() {

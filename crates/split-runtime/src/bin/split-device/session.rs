@@ -1,30 +1,30 @@
 //! From the first picture to the last.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::{Device as Compute, Tensor};
-use split_backbone::{PictureError, Pictures, ResNetHead, ResNetTail, Tail as _};
-use split_runtime::grpc::{Device, DeviceOptions, Fallback, OwnedRequest, Reply};
-use split_runtime::stage::{DeviceStage, contract_of, rank};
-use split_runtime::{AnswerSeen, DeviceConfig, DispatcherConfig, Ranking, Time};
+use split_backbone::{Pictures, ResNetHead};
+use split_runtime::grpc::{Device, DeviceOptions, OwnedRequest};
+use split_runtime::stage::{DeviceStage, contract_of};
+use split_runtime::{DeviceConfig, DispatcherConfig, InFlight};
 use tokio::runtime::Runtime;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::answer::{How, Outcome};
 use crate::choose::{Chooser, Measured, Pick, Wanted};
 use crate::config::{DeviceSettings, PROGRAM};
+use crate::flight::{Ask, Clock, Flight, Landed, Own, finish, how_here};
 use crate::pictures::{Next, Paths};
 use crate::program::folder::Model;
 use crate::program::signals::Signals;
 use crate::program::{backend, out};
 use crate::spans::Spans;
-
-/// Classes that a local answer names, as many as the edge's by default.
-const RANKED: usize = 5;
 
 /// Times the warm-up runs everything; the last run is measured.
 const WARM_UPS: usize = 4;
@@ -32,7 +32,6 @@ const WARM_UPS: usize = 4;
 /// Answers every picture and prints a line for each.
 pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCode> {
     let mut paths = Paths::new(named, settings.video_fps()?)?;
-    let json = settings.json.unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -41,38 +40,27 @@ pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCo
     let mut signals = runtime.block_on(async { Signals::listen(false) })?;
     let mut second = signals.clone();
     runtime.spawn(async move { std::process::exit(second.end(2).await.into()) });
+    let mut printer = Printer::new(settings)?;
     let mut session = Session::open(settings, runtime)?;
-    let (mut answered, mut unanswered) = (0_usize, 0_usize);
     let ended = loop {
-        let outcome = match session.next(&mut paths, &mut signals) {
-            Step::Next(Next::Picture(path)) => {
-                let framing = session.model.framing;
-                let read = || Pictures::of_file(&path, framing);
-                session.answer(&path, read)
-            }
-            Step::Next(Next::Frame(name, picture)) => {
-                let framing = session.model.framing;
-                session.answer(&name, || Pictures::of_image(&picture, framing))
-            }
-            Step::Next(Next::Nothing(path, why)) => Outcome {
-                how: How::Unanswered(why),
-                ..Outcome::new(path)
-            },
+        match session.next(&mut paths, &mut signals) {
+            Step::Next(next) => session.begin(next),
+            Step::Landed => {}
             Step::Signal(code) => break Some(code),
             Step::Last => break None,
-        };
-        if outcome.is_answered() {
-            answered += 1;
-        } else {
-            unanswered += 1;
         }
-        out::line(&if json {
-            outcome.json(&session.model.classes).to_string()
-        } else {
-            outcome.text(&session.model.classes)
-        })?;
+        printer.print(&mut session)?;
     };
+    // What is under way is finished.
+    while session.land() {
+        printer.print(&mut session)?;
+    }
     session.close();
+    let Printer {
+        answered,
+        unanswered,
+        ..
+    } = printer;
     if let Some(code) = ended {
         out::log(&format!(
             "ended by a signal: {answered} pictures were answered, {unanswered} were not"
@@ -86,33 +74,59 @@ pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is to be done after a picture.
-enum Step {
-    Next(Next),
-    /// A signal came first; its exit code.
-    Signal(u8),
-    Last,
+/// Prints outcomes in the order of the pictures, or as they come.
+struct Printer {
+    json: bool,
+    as_they_come: bool,
+    /// The picture whose line is next, where their order counts.
+    next: u64,
+    answered: usize,
+    unanswered: usize,
 }
 
-/// Why the edge gave no answer, and what the tail here gave if it had begun.
-struct NoAnswer {
-    why: String,
-    local: Option<Local>,
-}
+impl Printer {
+    fn new(settings: &DeviceSettings) -> Result<Self> {
+        Ok(Self {
+            json: settings.json.unwrap_or_default(),
+            as_they_come: settings.as_they_come()?,
+            next: 0,
+            answered: 0,
+            unanswered: 0,
+        })
+    }
 
-impl NoAnswer {
-    fn new(why: impl ToString) -> Self {
-        Self {
-            why: why.to_string(),
-            local: None,
+    /// Prints what may be printed.
+    fn print(&mut self, session: &mut Session) -> Result<()> {
+        let classes = &session.model.classes;
+        while let Some(first) = session.outcomes.first_entry() {
+            if !self.as_they_come && *first.key() != self.next {
+                break;
+            }
+            let outcome = first.remove();
+            self.next += 1;
+            if outcome.is_answered() {
+                self.answered += 1;
+            } else {
+                self.unanswered += 1;
+            }
+            out::line(&if self.json {
+                outcome.json(classes).to_string()
+            } else {
+                outcome.text(classes)
+            })?;
         }
+        Ok(())
     }
 }
 
-/// An answer of the tail here and the time that it took.
-struct Local {
-    ranking: Ranking,
-    us: u64,
+/// What happened next.
+enum Step {
+    Next(Next),
+    /// Frames came to their end.
+    Landed,
+    /// A signal came first; its exit code.
+    Signal(u8),
+    Last,
 }
 
 struct Session {
@@ -123,10 +137,18 @@ struct Session {
     deadline_us: u64,
     falls_back: bool,
     /// Nothing where no edge was named.
-    device: Option<Device>,
+    device: Option<Arc<Device>>,
     spans: Spans,
     runtime: Runtime,
     start: Instant,
+    in_flight_max: usize,
+    /// Pictures begun.
+    begun: u64,
+    flights: JoinSet<(u64, Landed)>,
+    /// What of `flights` still holds the link.
+    sent: BTreeMap<u64, InFlight>,
+    /// Outcomes by the number of their picture that nobody has read.
+    outcomes: BTreeMap<u64, Outcome>,
 }
 
 impl Session {
@@ -142,6 +164,7 @@ impl Session {
             "fallback = \"none\" and no edge: nobody would answer; give --edge HOST:PORT"
         );
         let hedge = settings.hedges(edges.len())?;
+        let in_flight_max = settings.in_flight()?;
         let spans =
             runtime.block_on(async { Spans::start(settings.otlp_endpoint.as_deref(), PROGRAM) })?;
         let compute = backend::open(settings.backend()?)?;
@@ -168,7 +191,8 @@ impl Session {
             };
             let mut options = DeviceOptions::new(edges, DeviceConfig::new(contracts), dispatcher);
             options.tls = tls;
-            Some(runtime.block_on(connected(options, connect, falls_back, &spans))?)
+            let device = runtime.block_on(connected(options, connect, falls_back, &spans))?;
+            Some(Arc::new(device))
         } else {
             None
         };
@@ -183,6 +207,11 @@ impl Session {
             spans,
             runtime,
             start: out::now(),
+            in_flight_max,
+            begun: 0,
+            flights: JoinSet::new(),
+            sent: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
         })
     }
 
@@ -192,182 +221,168 @@ impl Session {
         self.runtime.shutdown_background();
     }
 
-    /// The next picture, unless a signal came.
-    fn next(&self, paths: &mut Paths, signals: &mut Signals) -> Step {
-        self.runtime.block_on(async {
+    /// The next picture if there is room for one, unless a signal or an answer came.
+    fn next(&mut self, paths: &mut Paths, signals: &mut Signals) -> Step {
+        let flights = &mut self.flights;
+        let has_room = flights.len() < self.in_flight_max;
+        let (step, landed) = self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                code = signals.end(1) => Step::Signal(code),
-                next = paths.next() => next.map_or(Step::Last, Step::Next),
+                code = signals.end(1) => (Step::Signal(code), None),
+                landed = flights.join_next(), if !flights.is_empty() => (Step::Landed, landed),
+                next = paths.next(), if has_room => (next.map_or(Step::Last, Step::Next), None),
             }
-        })
+        });
+        self.note(landed);
+        step
     }
 
-    /// One picture from its file or video to its outcome.
-    fn answer(
-        &mut self,
-        path: &Path,
-        read: impl FnOnce() -> Result<Pictures, PictureError>,
-    ) -> Outcome {
+    /// Waits for the end of a frame; whether there was one under way.
+    fn land(&mut self) -> bool {
+        let landed = self.runtime.block_on(self.flights.join_next());
+        let any = landed.is_some();
+        self.note(landed);
+        any
+    }
+
+    fn note(&mut self, landed: Option<Result<(u64, Landed), JoinError>>) {
+        let (number, landed) = match landed {
+            Some(Ok(landed)) => landed,
+            None => return,
+            // Nobody cancels these tasks.
+            Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+        };
+        self.sent.remove(&number);
+        self.chooser.learn(landed.seen);
+        self.outcomes.insert(number, landed.outcome);
+    }
+
+    /// One picture from its file or video to its frame, or to its outcome where none is sent.
+    fn begin(&mut self, next: Next) {
+        let number = self.begun;
+        self.begun += 1;
+        let framing = self.model.framing;
         let start = out::now();
-        let read = read().with_context(|| format!("the picture {}", path.display()));
-        let mut outcome = Outcome::new(path.to_owned());
+        let (path, read) = match next {
+            Next::Picture(path) => {
+                let read = Pictures::of_file(&path, framing);
+                (path, read)
+            }
+            Next::Frame(name, picture) => (name, Pictures::of_image(&picture, framing)),
+            Next::Nothing(path, why) => {
+                let outcome = Outcome::new(path);
+                let how = How::Unanswered(why);
+                self.outcomes.insert(number, Outcome { how, ..outcome });
+                return;
+            }
+        };
+        let read = read.with_context(|| format!("the picture {}", path.display()));
+        let mut outcome = Outcome::new(path);
         outcome.parts.read_us = Some(out::us_since(start));
-        let start = out::now();
-        let how = read.and_then(|picture| self.classify(&picture, start, &mut outcome));
-        outcome.how = how.unwrap_or_else(|error| How::Unanswered(out::said(&error)));
-        outcome.parts.total_us = out::us_since(start);
-        outcome.late = outcome.is_answered() && outcome.parts.total_us > self.deadline_us;
-        outcome
+        let clock = Clock {
+            program: self.start,
+            picture: out::now(),
+            deadline_us: self.deadline_us,
+        };
+        let begun = read.and_then(|picture| self.classify(&picture, clock, &mut outcome));
+        let how = match begun {
+            Ok(Begun::Sent(ask)) => return self.launch(number, *ask, outcome, clock),
+            Ok(Begun::Here(how)) => how,
+            Err(error) => How::Unanswered(out::said(&error)),
+        };
+        self.outcomes.insert(number, clock.stop(outcome, how));
+    }
+
+    fn launch(&mut self, number: u64, ask: Ask, outcome: Outcome, clock: Clock) {
+        let sent = clock.now();
+        let bytes = u32::try_from(ask.request.body.len()).unwrap_or(u32::MAX);
+        self.sent.insert(number, InFlight { bytes, sent });
+        let flight = Flight {
+            ask,
+            sent,
+            outcome,
+            clock,
+        };
+        let landing = async move { (number, flight.land().await) };
+        self.flights.spawn_on(landing, self.runtime.handle());
     }
 
     fn classify(
         &mut self,
         picture: &Pictures,
-        start: Instant,
+        clock: Clock,
         outcome: &mut Outcome,
-    ) -> Result<How> {
+    ) -> Result<Begun> {
         let preprocess = &self.model.opened.preprocess;
         let input = preprocess.input(picture, 0..1, &self.compute);
-        let pick = self.chooser.pick(self.now(), self.deadline_us);
+        let in_flight: Vec<InFlight> = self.sent.values().copied().collect();
+        let pick = self.chooser.pick(clock.now(), self.deadline_us, &in_flight);
         let head = out::now();
         let activation = self.stage.activation(input);
         // A graphics card has only queued it so far.
         self.compute.sync().context("running the head")?;
         outcome.parts.head_us = Some(out::us_since(head));
-        let asked = match pick {
-            Pick::Local => Err(NoAnswer::new("the policy chose it")),
-            Pick::GiveUp => Err(NoAnswer::new("the policy expects no answer in time")),
+        let frame = match pick {
+            Pick::Local => Err("the policy chose it".to_owned()),
+            Pick::GiveUp => Err("the policy expects no answer in time".to_owned()),
             Pick::Rung { rung, entry } => self
-                .request(rung, &activation, start, outcome)
-                .and_then(|request| self.ask(request, entry, &activation, outcome)),
+                .request(rung, &activation, clock, outcome)
+                .map(|(device, request)| (device, request, entry)),
         };
-        match asked {
-            Ok(ranking) => Ok(How::Edge(ranking)),
-            Err(none) if self.falls_back => self.local(activation, none, outcome),
-            Err(none) => bail!("{}", none.why),
+        let own = self.falls_back.then(|| Own {
+            tail: self.model.opened.tail.clone(),
+            activation,
+        });
+        match (frame, own) {
+            (Ok((device, request, entry)), own) => Ok(Begun::Sent(Box::new(Ask {
+                device,
+                request,
+                entry,
+                own,
+            }))),
+            (Err(why), Some(own)) => Ok(Begun::Here(how_here(own.answer(), why, outcome))),
+            (Err(why), None) => bail!("{why}"),
         }
     }
 
-    /// The frame of an activation, with the time that is left of the deadline.
+    /// The frame of an activation, with the time that is left of the deadline, and who takes it; or why there
+    /// is none.
     fn request(
         &self,
         rung: u16,
         activation: &Tensor<4>,
-        start: Instant,
+        clock: Clock,
         outcome: &mut Outcome,
-    ) -> Result<OwnedRequest, NoAnswer> {
-        if self.device.is_none() {
-            return Err(NoAnswer::new("no edge was named"));
-        }
+    ) -> Result<(Arc<Device>, OwnedRequest), String> {
+        let device = self.device.as_ref().ok_or("no edge was named")?;
         let code = out::now();
         let body = self.stage.frame(rung, activation.clone());
-        let body = body.map_err(NoAnswer::new)?;
+        let body = body.map_err(|error| error.to_string())?;
         outcome.parts.code_us = Some(out::us_since(code));
         let name = self.model.bank.rungs()[usize::from(rung)].name.clone();
         outcome.sent = Some((name, body.len()));
-        let budget_us = self.deadline_us.saturating_sub(out::us_since(start));
+        let budget_us = self
+            .deadline_us
+            .saturating_sub(out::us_since(clock.picture));
         if budget_us == 0 {
-            return Err(NoAnswer::new("the deadline passed before a frame was made"));
+            return Err("the deadline passed before a frame was made".to_owned());
         }
-        Ok(OwnedRequest {
+        let request = OwnedRequest {
             split: 0,
             rung,
             budget_us: u32::try_from(budget_us).unwrap_or(u32::MAX),
             body,
-        })
-    }
-
-    /// Has a frame answered by the edge. The tail here begins when only its own time is left.
-    fn ask(
-        &mut self,
-        request: OwnedRequest,
-        entry: usize,
-        activation: &Tensor<4>,
-        outcome: &mut Outcome,
-    ) -> Result<Ranking, NoAnswer> {
-        let device = self.device.as_ref();
-        let device = device.ok_or_else(|| NoAnswer::new("no edge was named"))?;
-        let bytes = u32::try_from(request.body.len()).unwrap_or(u32::MAX);
-        let sent = self.now();
-        let (local, reply) = if self.falls_back {
-            let tail = self.model.opened.tail.clone();
-            let (fallback, local) = fallback(tail, activation.clone());
-            let reply = self.runtime.block_on(device.request_or(request, fallback));
-            (Some(local), reply)
-        } else {
-            (None, self.runtime.block_on(device.request(request)))
         };
-        let mut seen = AnswerSeen {
-            entry,
-            bytes,
-            sent,
-            arrived: self.now(),
-            came: false,
-            queue_us: 0,
-            compute_us: 0,
-            batch: 1,
-        };
-        let answered = match reply {
-            Ok(Reply::Edge(answer)) => {
-                seen.came = true;
-                seen.queue_us = u64::from(answer.queue_us);
-                seen.compute_us = u64::from(answer.compute_us);
-                seen.batch = u32::from(answer.batch);
-                outcome.parts.network_us = Some(seen.network_us());
-                outcome.parts.queue_us = Some(seen.queue_us);
-                outcome.parts.edge_us = Some(seen.compute_us);
-                Ranking::parse(&answer.body).map_err(|error| {
-                    NoAnswer::new(format!("the edge's answer can't be read: {error}"))
-                })
-            }
-            Ok(Reply::Device { why, .. }) => Err(NoAnswer::new(why)),
-            Err(error) => Err(NoAnswer::new(error)),
-        };
-        self.chooser.learn(seen);
-        answered.map_err(|none| NoAnswer {
-            // Waits for a tail that has begun; one that never did has hung up.
-            local: local.and_then(|local| local.recv().ok()),
-            ..none
-        })
-    }
-
-    /// The whole network here, as far as it hasn't run already. Later than the deadline it is an
-    /// answer still.
-    fn local(&self, activation: Tensor<4>, none: NoAnswer, outcome: &mut Outcome) -> Result<How> {
-        let local = none.local.or_else(|| {
-            let start = out::now();
-            let ranking = finish(&self.model.opened.tail, activation)?;
-            let us = out::us_since(start);
-            Some(Local { ranking, us })
-        });
-        let local = local.context("the tail gave no scores")?;
-        outcome.parts.local_us = Some(local.us);
-        Ok(How::Device(local.ranking, none.why))
-    }
-
-    fn now(&self) -> Time {
-        Time::from_us(out::us_since(self.start))
+        Ok((Arc::clone(device), request))
     }
 }
 
-/// The tail as what a device does when no edge answers in time, and where its answer comes out.
-fn fallback(tail: ResNetTail, activation: Tensor<4>) -> (Fallback, mpsc::Receiver<Local>) {
-    let (sender, receiver) = mpsc::channel();
-    let fallback = Box::new(move || {
-        let start = out::now();
-        let ranking = finish(&tail, activation)?;
-        let body = ranking.to_bytes();
-        let us = out::us_since(start);
-        // Nobody waits where the edge was faster after all.
-        let _ = sender.send(Local { ranking, us });
-        Some(body)
-    });
-    (fallback, receiver)
-}
-
-fn finish(tail: &ResNetTail, activation: Tensor<4>) -> Option<Ranking> {
-    rank(tail.forward(activation), RANKED).pop()
+/// What became of a picture so far.
+enum Begun {
+    /// A frame was made.
+    Sent(Box<Ask>),
+    /// It is answered here, or not at all.
+    Here(How),
 }
 
 /// Starts to connect and waits for an edge; goes on without one where the device can answer itself.

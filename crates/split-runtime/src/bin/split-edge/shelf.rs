@@ -43,6 +43,17 @@ impl EdgeModel for Shelf {
         stage.decode(job.rung, &job.body)
     }
 
+    fn decode_all(&mut self, jobs: &[&Job]) -> Vec<Result<DecodedFrame, JobError>> {
+        // Those of a batch are all of one key.
+        let stage = jobs.first().and_then(|job| self.find(&job.key));
+        let Some(stage) = stage else {
+            return jobs.iter().map(|_| Err(JobError::Failed)).collect();
+        };
+        let frames: Vec<(u16, &[u8])> = jobs.iter().map(|job| (job.rung, &job.body[..])).collect();
+        let stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+        stage.decode_all(&frames)
+    }
+
     fn run(&mut self, key: &BatchKey, inputs: Vec<DecodedFrame>) -> Vec<Result<Vec<u8>, JobError>> {
         let Some(stage) = self.find(key) else {
             return inputs.iter().map(|_| Err(JobError::Failed)).collect();

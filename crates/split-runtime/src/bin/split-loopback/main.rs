@@ -26,7 +26,10 @@ use clap::{CommandFactory as _, Parser};
 #[command(
     name = "cargo xtask bench loopback",
     bin_name = "cargo xtask bench loopback",
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        cargo xtask bench loopback\n  \
+        cargo xtask bench loopback --rounds 3 --record runtime.jsonl"
 )]
 struct Cli {
     /// Rounds

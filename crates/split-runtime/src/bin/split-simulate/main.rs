@@ -25,7 +25,13 @@ use split_runtime::{Menu, Speeds};
 #[command(
     name = "cargo xtask simulate",
     bin_name = "cargo xtask simulate",
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        cargo xtask simulate policy --traces TRACES --deadlines-ms 150\n      \
+        every policy over recorded links, beside oracles that know the future\n  \
+        cargo xtask simulate faults\n  \
+        cargo xtask simulate menu benches/records/ra-embedded.json --device-mmacs 300 --out menu.json\n      \
+        then `simulate policy --menu menu.json`"
 )]
 struct Cli {
     #[command(subcommand)]

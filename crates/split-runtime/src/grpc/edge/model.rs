@@ -17,6 +17,12 @@ pub trait EdgeModel: Send + 'static {
     /// [`JobError`] where the frame can't be decoded.
     fn decode(&mut self, job: &Job) -> Result<Self::Input, JobError>;
 
+    /// Decodes the frames of a batch, one result for each and in their order: one after the other, unless a
+    /// model does it side by side.
+    fn decode_all(&mut self, jobs: &[&Job]) -> Vec<Result<Self::Input, JobError>> {
+        jobs.iter().map(|job| self.decode(job)).collect()
+    }
+
     /// Computes the answers of a batch, one for each input and in their order.
     fn run(&mut self, key: &BatchKey, inputs: Vec<Self::Input>) -> Vec<Result<Vec<u8>, JobError>>;
 
@@ -121,11 +127,15 @@ impl<M: EdgeModel> Runner for Staged<M> {
     }
 
     fn decode(&mut self, batch: &Batch) {
-        self.decoded.clear();
-        for member in &batch.members {
-            let decoded = self.decode_one(&member.job);
-            self.decoded.insert(member.job.id, decoded);
-        }
+        let jobs: Vec<&Job> = batch.members.iter().map(|member| &member.job).collect();
+        let model = &mut self.model;
+        let all = catch_unwind(AssertUnwindSafe(|| model.decode_all(&jobs)));
+        let all = match all {
+            Ok(all) if all.len() == jobs.len() => all,
+            // A frame that breaks the decoder takes no other with it.
+            _ => jobs.iter().map(|job| self.decode_one(job)).collect(),
+        };
+        self.decoded = jobs.iter().map(|job| job.id).zip(all).collect();
     }
 
     fn run(&mut self, batch: &Batch) -> Vec<Result<Vec<u8>, JobError>> {
@@ -213,6 +223,31 @@ mod tests {
         });
         let answers = run(model, &[&[1], &[13], &[2]]);
         assert_eq!(answers, [Ok(vec![1]), Err(JobError::Failed), Ok(vec![2])]);
+    }
+
+    #[test]
+    fn a_frame_that_breaks_the_decoder_takes_no_other_with_it() {
+        struct Breaks {
+            too_few: bool,
+        }
+        impl EdgeModel for Breaks {
+            type Input = u8;
+            fn decode(&mut self, job: &Job) -> Result<u8, JobError> {
+                assert!(job.body[0] != 13, "thirteen breaks it");
+                Ok(job.body[0])
+            }
+            fn decode_all(&mut self, jobs: &[&Job]) -> Vec<Result<u8, JobError>> {
+                let jobs = if self.too_few { &jobs[1..] } else { jobs };
+                jobs.iter().map(|job| self.decode(job)).collect()
+            }
+            fn run(&mut self, _: &BatchKey, inputs: Vec<u8>) -> Vec<Result<Vec<u8>, JobError>> {
+                inputs.into_iter().map(|one| Ok(vec![one])).collect()
+            }
+        }
+        for too_few in [false, true] {
+            let answers = run(Breaks { too_few }, &[&[1], &[13], &[2]]);
+            assert_eq!(answers, [Ok(vec![1]), Err(JobError::Failed), Ok(vec![2])]);
+        }
     }
 
     #[test]

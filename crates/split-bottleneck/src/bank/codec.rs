@@ -1,0 +1,146 @@
+use burn::tensor::{Device, Tensor, TensorData};
+use split_tensor::{Codec, EncodeError, Latent, Symbols};
+
+use super::CodingError;
+use crate::cache::floats;
+use crate::unit::{ActivationShape, UnitDecoder, UnitEncoder};
+
+/// A rung on a compute device: activations to frames on the device side, frames to
+/// activations on the edge side.
+#[derive(Debug)]
+pub struct RungCodec {
+    pub(super) encoder: UnitEncoder,
+    pub(super) decoder: UnitDecoder,
+    pub(super) codec: Codec,
+    pub(super) activation: ActivationShape,
+    pub(super) device: Device,
+    /// Parameters of the unit encoder.
+    pub encoder_parameters: usize,
+    /// Parameters of the unit decoder.
+    pub decoder_parameters: usize,
+}
+
+impl RungCodec {
+    /// The integer part: quantizer, tables, frame.
+    #[must_use]
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// What the unit encoder makes of an activation, before rounding; it stays on the device.
+    ///
+    /// # Shapes
+    ///
+    /// - `activation`: `[n, channels, height, width]`
+    /// - output: `[n, latent channels, height', width']`
+    ///
+    /// # Errors
+    ///
+    /// When the activation has another shape.
+    pub fn unit_latent(&self, activation: Tensor<4>) -> Result<Tensor<4>, CodingError> {
+        let [_, channels, height, width] = activation.dims();
+        let found = ActivationShape {
+            channels,
+            height,
+            width,
+        };
+        if found != self.activation {
+            let ActivationShape {
+                channels: c,
+                height: h,
+                width: w,
+            } = self.activation;
+            return Err(CodingError::Activation {
+                expected: [c, h, w],
+                found: [channels, height, width],
+            });
+        }
+        Ok(self.encoder.forward(activation))
+    }
+
+    /// The symbols of each picture, as the frames will carry them.
+    ///
+    /// # Shapes
+    ///
+    /// - `activation`: `[n, channels, height, width]`
+    ///
+    /// # Errors
+    ///
+    /// When the activation has another shape, or a latent is not finite.
+    pub fn symbols(&self, activation: Tensor<4>) -> Result<Vec<Symbols>, CodingError> {
+        let shape = self.codec.shape();
+        let latent = floats(self.unit_latent(activation)?);
+        latent
+            .chunks_exact(shape.len())
+            .map(|values| {
+                let latent = Latent::new(shape, values.to_vec())?;
+                Ok(self
+                    .codec
+                    .quantizer()
+                    .quantize(&latent)
+                    .map_err(EncodeError::from)?)
+            })
+            .collect()
+    }
+
+    /// One whole frame for each picture.
+    ///
+    /// # Shapes
+    ///
+    /// - `activation`: `[n, channels, height, width]`
+    ///
+    /// # Errors
+    ///
+    /// As [`symbols`](Self::symbols).
+    pub fn encode(&self, activation: Tensor<4>) -> Result<Vec<Vec<u8>>, CodingError> {
+        self.symbols(activation)?
+            .iter()
+            .map(|symbols| Ok(self.codec.encode_symbols(symbols)?))
+            .collect()
+    }
+
+    /// The restored activations of the pictures that the frames carry,
+    /// `[n, channels, height, width]`.
+    ///
+    /// # Errors
+    ///
+    /// When a frame is damaged or belongs to another bank or rung (the message names both).
+    pub fn decode<F: AsRef<[u8]>>(&self, frames: &[F]) -> Result<Tensor<4>, CodingError> {
+        Ok(self.restore(self.latent(frames)?))
+    }
+
+    /// The dequantized latents that the frames carry, `[n, latent channels, height, width]`:
+    /// the integer half of [`decode`](Self::decode).
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    pub fn latent<F: AsRef<[u8]>>(&self, frames: &[F]) -> Result<Tensor<4>, CodingError> {
+        let shape = self.codec.shape();
+        let mut values = Vec::with_capacity(frames.len() * shape.len());
+        for frame in frames {
+            values.extend_from_slice(self.codec.decode(frame.as_ref())?.values());
+        }
+        let sizes = [
+            frames.len(),
+            shape.channels(),
+            shape.height(),
+            shape.width(),
+        ];
+        Ok(Tensor::from_data(
+            TensorData::new(values, sizes),
+            &self.device,
+        ))
+    }
+
+    /// Latents to restored activations: the other half of [`decode`](Self::decode).
+    ///
+    /// # Shapes
+    ///
+    /// - `latent`: `[n, latent channels, height', width']`
+    /// - output: `[n, channels, height, width]`
+    #[must_use]
+    pub fn restore(&self, latent: Tensor<4>) -> Tensor<4> {
+        self.decoder.forward(latent)
+    }
+}

@@ -1,0 +1,141 @@
+//! `train --published`: published bottlenecks without an entropy coder, trained on the same ground.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use burn::module::Module as _;
+use split_backbone::Part;
+use split_bottleneck::{
+    ActivationCache, Bank, ClassifierDistortion, Objective, Proxy, Rung, TablePictures,
+    TrainConfig, UnitConfig, evaluate,
+};
+
+use crate::record::Document;
+use crate::report::{base_row, rung_row, test_cache};
+use crate::rung::{Task, Trained, count, now};
+use crate::setup::Setup;
+use crate::train::TrainArgs;
+
+/// Bits of each value that is sent, in both papers.
+const BITS: u32 = 8;
+/// Channels of the bottlenecks, from the smallest frame on (arXiv 2007.15818 has 2 to 12).
+const CHANNELS: [usize; 5] = [1, 2, 3, 6, 9];
+/// Training pictures from which a range is taken.
+const RANGE_PICTURES: usize = 2000;
+/// The price of the rate: what is sent has a fixed length.
+const FREE: f64 = 1e-9;
+
+/// A bottleneck as its paper has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Published {
+    /// Channel reduction and bottleneck quantization (arXiv 2007.15818): trained to restore the activation.
+    CrBq,
+    /// BottleNet++ (Shao and Zhang 2020): trained on labels.
+    BottleNet,
+}
+
+impl Published {
+    /// Kind of its rows.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::CrBq => "cr-bq",
+            Self::BottleNet => "bottlenet-pp",
+        }
+    }
+
+    fn unit(self, cache: &ActivationCache, channels: usize, stride: usize) -> UnitConfig {
+        match self {
+            Self::CrBq => UnitConfig::conv(cache.shape(), channels, stride, 0.01),
+            Self::BottleNet => UnitConfig::bottlenet(cache.shape(), channels, stride),
+        }
+    }
+
+    fn warmup_steps(self, args: &TrainArgs) -> usize {
+        match self {
+            Self::CrBq => args.steps,
+            Self::BottleNet => args.warmup_steps,
+        }
+    }
+}
+
+/// Trains the bottlenecks of both papers.
+pub(crate) fn train(
+    setup: &Setup,
+    args: &TrainArgs,
+    cache: &ActivationCache,
+    out: &Path,
+    stop: &AtomicBool,
+) -> Result<Vec<Trained>> {
+    let tail = setup.opened.tail.clone().train();
+    let distortion = ClassifierDistortion::supervised(tail);
+    let mut trained = Vec::new();
+    for published in [Published::CrBq, Published::BottleNet] {
+        for channels in CHANNELS {
+            let unit = published.unit(cache, channels, args.stride);
+            let train = TrainConfig {
+                steps: args.steps,
+                warmup_steps: published.warmup_steps(args),
+                batch_size: args.batch_size,
+                learning_rate: args.learning_rate,
+                rate_learning_rate: 0.02,
+                objective: Objective::Lambda(FREE),
+                rate: args.rate.kind(),
+                proxy: Proxy::default(),
+                mixing: false,
+                seed: args.seed.wrapping_mul(1000).wrapping_add(count(channels)),
+            };
+            let name = format!("{}-{channels}", published.kind());
+            let started = now();
+            let task = Task {
+                name: &name,
+                unit: &unit,
+                train: &train,
+                file: &out.join(format!("{name}.checkpoint")),
+                frame_bytes: &|bits| bits / 8.0,
+            };
+            let training =
+                task.run((args.resume, stop), None, cache, &distortion, &setup.device)?;
+            let pictures = TablePictures {
+                cache,
+                limit: RANGE_PICTURES,
+                mixing: false,
+                device: &setup.device,
+            };
+            let weights = training.weights().unit;
+            let rung = Rung::integers(&name, published.kind(), &unit, &weights, BITS, pictures)?;
+            let seen = f64::from(u32::try_from(train.steps * train.batch_size)?);
+            trained.push(Trained {
+                rung: Rung {
+                    steps: train.steps,
+                    ..rung
+                },
+                epochs: seen / f64::from(u32::try_from(cache.len())?),
+                seconds: started.elapsed().as_secs_f64(),
+            });
+        }
+    }
+    Ok(trained)
+}
+
+/// Adds a row for each of them, closed loop on the whole test set.
+pub(crate) fn measure(
+    setup: &Setup,
+    args: &TrainArgs,
+    trained: &[Trained],
+    document: &mut Document,
+) -> Result<()> {
+    let pictures = setup.pictures(Part::Test)?;
+    let cache = test_cache(setup, &pictures)?;
+    let base = base_row(setup, args.seed, &pictures)?;
+    let rungs = trained.iter().map(|one| one.rung.clone()).collect();
+    let bank = Bank::new(setup.opened.note.clone(), rungs)?;
+    for (index, one) in trained.iter().enumerate() {
+        let codec = bank.open(index, &setup.device)?;
+        let result = evaluate(&codec, &setup.opened.tail, &cache, &setup.device)?;
+        document
+            .rows
+            .push(rung_row(&base, setup, one, &codec, &result)?);
+    }
+    Ok(())
+}
