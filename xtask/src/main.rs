@@ -74,6 +74,8 @@ enum Command {
     Ci(CiArgs),
     /// Check the shape of the workspace: layers, file lengths, records, links, tables
     Tidy,
+    /// Build the pages of docs/ as a book into out/book, where mdBook is installed, and follow its links
+    Book,
     /// Run all tests
     Test(TestArgs),
     /// Write the tables and pictures of the docs anew from benches/records, or all as one page
@@ -169,6 +171,7 @@ fn run(command: Command) -> Result<()> {
         Command::TrainBackbone(args) => forward::lab("train-backbone", args.rest),
         Command::Ci(args) => ci::run(&root, !args.without_backends),
         Command::Tidy => tidy::run(&root),
+        Command::Book => book::run(&root),
         Command::Test(args) => ci::test(&root, args.slow),
         Command::Report(args) => match &args.out {
             Some(out) => report::write_page(&root, out, &args),
