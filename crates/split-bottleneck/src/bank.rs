@@ -39,6 +39,9 @@ pub struct BackboneNote {
 pub struct Measured {
     /// Mean bytes of a frame, header included.
     pub bytes: f64,
+    /// Bytes that 95 of 100 frames stay within, where they were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_p95: Option<f64>,
     /// Mean bytes of its payload.
     pub bytes_payload: f64,
     /// Top-1 in per cent.

@@ -50,6 +50,16 @@ pub enum ConfigError {
         /// Width of the activation.
         width: usize,
     },
+    /// A size is beyond what a unit may have.
+    #[error("{field}: {found}, allowed are {allowed}")]
+    TooLarge {
+        /// What there is too much of.
+        field: &'static str,
+        /// How much.
+        found: u64,
+        /// Its limit.
+        allowed: u64,
+    },
     /// The latent is larger than a frame may hold.
     #[error("the latent cannot be coded: {0}")]
     Latent(#[from] split_tensor::ShapeError),

@@ -36,6 +36,16 @@ impl Evaluation {
         mean(&self.frame_bytes)
     }
 
+    /// Bytes that 95 of 100 whole frames stay within: the shortest length of which that is true; 0 of none.
+    #[must_use]
+    pub fn p95_bytes(&self) -> f64 {
+        let mut all = self.frame_bytes.clone();
+        all.sort_unstable();
+        let within = (all.len() * 95).div_ceil(100);
+        let found = within.checked_sub(1).map_or(0, |place| all[place]);
+        f64::from(usize_to_f32(found))
+    }
+
     /// Mean bytes of a payload.
     #[must_use]
     pub fn mean_payload_bytes(&self) -> f64 {

@@ -14,7 +14,9 @@ mod paper;
 mod patch;
 mod refined;
 mod released;
+mod size;
 
+pub use self::size::{MAX_ACTIVATION_VALUES, MAX_UNIT_PARAMETERS};
 pub use bottlenet::{BottleNetDecoder, BottleNetEncoder};
 pub use conv::{ConvDecoder, ConvEncoder, ResidualBlock};
 pub(crate) use conv::{conv3x3, convolve, pixel_shuffle};
@@ -421,152 +423,6 @@ impl UnitConfig {
             }
         };
         Ok(redraw(Unit { encoder, decoder }, rng))
-    }
-
-    /// Multiply-accumulates of the unit encoder for one picture.
-    #[must_use]
-    pub fn encoder_macs(&self) -> usize {
-        let ActivationShape { channels, .. } = self.activation;
-        let pixels = self.latent_size().iter().product::<usize>();
-        match self.encoder {
-            EncoderKind::Paper { .. } => pixels * channels * (9 + self.latent_channels),
-            EncoderKind::Conv { hidden } => pixels * 9 * hidden * (channels + self.latent_channels),
-            EncoderKind::Patch => pixels * self.patch_values() * self.latent_channels,
-            EncoderKind::Light {
-                hidden,
-                groups,
-                gdn,
-            } => {
-                let norm = if gdn { hidden * hidden } else { 0 };
-                let first = 9 * hidden * channels / groups.max(1);
-                pixels * (first + norm + hidden * self.latent_channels)
-            }
-            EncoderKind::Refined { hidden } => {
-                let straight = self.patch_values() * self.latent_channels;
-                pixels * (straight + 9 * hidden * (channels + self.latent_channels))
-            }
-            EncoderKind::BottleNet => pixels * 9 * channels * self.latent_channels,
-        }
-    }
-
-    /// Multiply-accumulates of the unit decoder for one picture.
-    #[must_use]
-    pub fn decoder_macs(&self) -> usize {
-        let ActivationShape { channels, .. } = self.activation;
-        let pixels = self.latent_size().iter().product::<usize>();
-        match self.decoder {
-            DecoderKind::Paper { kernel, .. } => {
-                pixels * channels * (self.latent_channels + kernel * kernel)
-            }
-            DecoderKind::Conv { hidden, blocks } => {
-                let body = 9 * hidden * (self.latent_channels + 2 * blocks * hidden);
-                pixels * (body + hidden * self.patch_values())
-            }
-            DecoderKind::Patch { .. } => pixels * self.patch_values() * self.latent_channels,
-            DecoderKind::Refined {
-                hidden,
-                blocks,
-                gdn,
-                ..
-            } => {
-                let norm = if gdn { hidden * hidden } else { 0 };
-                let body = 9 * hidden * (self.latent_channels + 2 * blocks * hidden) + norm;
-                pixels * (body + (hidden + self.latent_channels) * self.patch_values())
-            }
-            DecoderKind::BottleNet { .. } => pixels * 9 * channels * self.latent_channels,
-        }
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let ActivationShape {
-            channels,
-            height,
-            width,
-        } = self.activation;
-        let sizes = [
-            ("activation channels", channels),
-            ("activation height", height),
-            ("activation width", width),
-            ("latent channels", self.latent_channels),
-            ("stride", self.stride),
-        ];
-        if let Some((field, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(ConfigError::Zero { field });
-        }
-        if !(self.step.is_finite() && self.step > 0.0) {
-            return Err(ConfigError::Step { found: self.step });
-        }
-        self.check_factors()?;
-        let least = match self.encoder {
-            EncoderKind::Paper { padding } => 3_usize.saturating_sub(2 * padding),
-            EncoderKind::Conv { .. } | EncoderKind::Light { .. } | EncoderKind::BottleNet => 1,
-            EncoderKind::Patch | EncoderKind::Refined { .. } => self.stride,
-        };
-        // A pixel shuffle gives back multiples of the stride only, and patches tile the picture.
-        let transposed = matches!(
-            self.decoder,
-            DecoderKind::Paper { .. } | DecoderKind::BottleNet { .. }
-        );
-        let tiled = !transposed
-            || matches!(
-                self.encoder,
-                EncoderKind::Patch | EncoderKind::Refined { .. }
-            );
-        let uneven =
-            tiled && !(height.is_multiple_of(self.stride) && width.is_multiple_of(self.stride));
-        if height < least || width < least || uneven {
-            return Err(ConfigError::Stride {
-                stride: self.stride,
-                height,
-                width,
-            });
-        }
-        Ok(())
-    }
-
-    fn check_factors(&self) -> Result<(), ConfigError> {
-        let factors = &self.step_factors;
-        if !factors.is_empty() && factors.len() != self.latent_channels {
-            return Err(ConfigError::StepFactors {
-                found: factors.len(),
-                expected: self.latent_channels,
-            });
-        }
-        let fits = |factor: &f32| (self.step * factor).is_normal() && *factor > 0.0;
-        if let Some(factor) = factors.iter().find(|factor| !fits(factor)) {
-            let found = self.step * factor;
-            return Err(ConfigError::Step { found });
-        }
-        let EncoderKind::Light { hidden, groups, .. } = self.encoder else {
-            return Ok(());
-        };
-        let channels = self.activation.channels;
-        let divides = |count: usize| groups != 0 && count != 0 && count.is_multiple_of(groups);
-        if divides(hidden) && divides(channels) {
-            return Ok(());
-        }
-        Err(ConfigError::Groups {
-            groups,
-            channels,
-            hidden,
-        })
-    }
-
-    /// Values of one patch of the stride's size.
-    fn patch_values(&self) -> usize {
-        self.activation.channels * self.stride * self.stride
-    }
-
-    fn latent_size(&self) -> [usize; 2] {
-        let sides = [self.activation.height, self.activation.width];
-        let padding = match self.encoder {
-            EncoderKind::Paper { padding } => padding,
-            EncoderKind::Conv { .. } | EncoderKind::Light { .. } | EncoderKind::BottleNet => 1,
-            EncoderKind::Patch | EncoderKind::Refined { .. } => {
-                return sides.map(|side| side / self.stride);
-            }
-        };
-        sides.map(|side| (side + 2 * padding - 3) / self.stride + 1)
     }
 }
 

@@ -5,9 +5,11 @@ mod common;
 
 use burn::tensor::Device;
 use common::{cache, config, distortion, run};
+use rand_core::{Rng as _, SeedableRng as _};
+use rand_pcg::Pcg64;
 use split_bottleneck::{
-    ActivationCache, BackboneNote, Bank, Objective, Rung, Training, UnitConfig, evaluate,
-    straight_through_round,
+    ActivationCache, BackboneNote, Bank, DecoderKind, EncoderKind, Objective, Rung, Training,
+    UnitConfig, evaluate, straight_through_round,
 };
 use split_tensor::Latent;
 
@@ -114,6 +116,83 @@ fn a_damaged_bank_is_refused() {
             Ok(read) => read.to_bytes().unwrap().len() == bytes.len(),
         };
         assert!(refused, "flipped at {place}");
+    }
+}
+
+/// A bank with a digest that is right for what it holds.
+#[test]
+fn a_bank_whose_units_are_larger_than_units_may_be_is_refused_before_memory_is_taken() {
+    let plain = Device::flex();
+    let cache = cache(32, &plain);
+    let sound = bank(&cache, 1);
+    let many = 1 << 40;
+    let changed = |change: &dyn Fn(&mut UnitConfig)| {
+        let mut rung = sound.rungs()[1].clone();
+        change(&mut rung.config);
+        let bank = Bank::new(sound.backbone().clone(), vec![rung]).unwrap();
+        let read = Bank::from_bytes(&bank.to_bytes().unwrap()).unwrap();
+        let found = read.open(0, &plain).unwrap_err().to_string();
+        assert!(found.starts_with("rung r1: "), "{found}");
+        found
+    };
+    let refused = |change: &dyn Fn(&mut UnitConfig), expected: &str| {
+        let found = changed(change);
+        assert!(found.contains(expected), "{found}");
+    };
+    refused(
+        &|unit| unit.activation.channels = many,
+        "values of the activation",
+    );
+    refused(
+        &|unit| unit.activation.height = usize::MAX,
+        "values of the activation",
+    );
+    refused(&|unit| unit.latent_channels = many, "weights");
+    refused(
+        &|unit| unit.encoder = EncoderKind::Conv { hidden: many },
+        "weights",
+    );
+    refused(
+        &|unit| unit.encoder = EncoderKind::Refined { hidden: usize::MAX },
+        "weights",
+    );
+    refused(
+        &|unit| {
+            unit.encoder = EncoderKind::Paper {
+                padding: usize::MAX,
+            }
+        },
+        "padding",
+    );
+    let blocks = |blocks, hidden| DecoderKind::Conv { hidden, blocks };
+    refused(&|unit| unit.decoder = blocks(1 << 20, 1), "blocks");
+    refused(&|unit| unit.decoder = blocks(200, 4096), "weights");
+    refused(&|unit| unit.stride = usize::MAX, "weights");
+    // Sizes that a unit may have, but not this one: its weights say so.
+    refused(&|unit| unit.decoder = blocks(2, 48), "tensor");
+}
+
+#[test]
+fn no_damage_to_a_bank_makes_reading_or_opening_it_panic() {
+    let plain = Device::flex();
+    let cache = cache(32, &plain);
+    let bytes = bank(&cache, 1).to_bytes().unwrap();
+    let mut random = Pcg64::seed_from_u64(5);
+    let mut below = |count: usize| usize::try_from(random.next_u32()).unwrap() % count;
+    for round in 0..600 {
+        let mut damaged = bytes.clone();
+        // Most of the time where names, sizes and configurations stand.
+        let within = if round % 4 == 0 {
+            bytes.len()
+        } else {
+            4096.min(bytes.len())
+        };
+        for _ in 0..=below(3) {
+            damaged[below(within)] = u8::try_from(below(256)).unwrap();
+        }
+        if let Ok(read) = Bank::from_bytes(&damaged) {
+            let _ = read.open(0, &plain);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 use prost::Message as _;
 use split_runtime::grpc::wire::inference::ModelInferRequest;
 use split_runtime::grpc::{DevicePem, EdgePem, answer_http, frames_of_infer};
+use split_runtime::sim::Trace;
 use split_runtime::{
     Contract, DeviceConfig, DeviceConnection, EdgeConfig, EdgeConnection, MAX_MENU_BYTES,
     MAX_TRANSMIT_BYTES, Menu, Ranking, Time,
@@ -16,7 +17,7 @@ use split_runtime::{
 pub(crate) type Law = (&'static str, fn(&[u8]));
 
 /// All laws.
-pub(crate) const LAWS: [Law; 7] = [
+pub(crate) const LAWS: [Law; 8] = [
     ("edge", edge),
     ("device", device),
     ("infer", infer),
@@ -24,6 +25,7 @@ pub(crate) const LAWS: [Law; 7] = [
     ("pem", pem),
     ("menu", menu),
     ("ranking", ranking),
+    ("trace", trace),
 ];
 
 /// Most frames of a request here.
@@ -129,6 +131,24 @@ pub(crate) fn menu(bytes: &[u8]) {
     let written = menu.to_json();
     let again = Menu::parse_json(&written).expect("what a menu writes is a menu");
     assert_eq!(again.to_json(), written);
+}
+
+/// A link whose rates are read lets every message through, later the longer it is.
+pub(crate) fn trace(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(trace) = Trace::parse_csv(text) else {
+        return;
+    };
+    for start in [0, 1, trace.length_ns() / 2, trace.length_ns() * 3 + 1] {
+        for scale in [1, 250, 1000] {
+            let ends =
+                [0, 1, 12_000, 1 << 30].map(|bits| trace.transmit_end_ns(start, bits, scale));
+            assert!(ends[0] >= start);
+            assert!(ends.is_sorted(), "{start} x{scale}: {ends:?}");
+        }
+    }
 }
 
 /// An answer that is read writes the bytes that it was read from.

@@ -106,12 +106,8 @@ mod demo {
             assert!(!output.status.success());
             String::from_utf8(output.stderr).unwrap()
         };
-        let missing = said(&[]);
-        assert!(
-            missing.contains("out/train/bank.safetensors is not there")
-                && missing.contains("cargo xtask train"),
-            "{missing}"
-        );
+        let missing = said(&["--bank", "nowhere"]);
+        assert!(missing.contains("reading nowhere"), "{missing}");
         fs::write(folder.path().join("no-bank"), "x").unwrap();
         let broken = said(&["--bank", "no-bank"]);
         assert!(broken.contains("reading the bank"), "{broken}");
@@ -124,6 +120,25 @@ mod demo {
         let address = taken.local_addr().unwrap().to_string();
         let busy = said(&["--bank", bank, "--page", &address]);
         assert!(busy.contains(&address) && busy.contains("--page"), "{busy}");
+    }
+
+    #[test]
+    fn without_a_trained_bank_principal_components_stand_in() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let demo = Shown::start_in(folder.path());
+        let model = demo.get("/model");
+        let rungs = model["rungs"].as_array().unwrap();
+        let bytes: Vec<f64> = rungs
+            .iter()
+            .map(|rung| rung["bytes"].as_f64().unwrap())
+            .collect();
+        assert_eq!(bytes.len(), 4);
+        assert!(bytes.is_sorted_by(|a, b| a > b), "{bytes:?}");
+        // A rung whose frames are a fraction of the picture's 7 kB, and that still knows most pictures.
+        let top1 = rungs[0]["top1"].as_f64().unwrap();
+        assert!(top1 > 70.0 && bytes[0] < 2_000.0, "{top1} at {}", bytes[0]);
+        let answer = demo.answers().find(|answer| answer["by"] == "edge");
+        assert!(answer.is_some());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod programs {
     mod bank;
     mod certificates;
     mod clients;
+    mod cuts;
     mod guide;
     mod hedging;
     mod in_flight;

@@ -62,6 +62,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) bytes: f64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) bytes_p95: Option<f64>,
     pub(crate) bytes_payload: f64,
     pub(crate) bpp: f64,
     pub(crate) value: f64,

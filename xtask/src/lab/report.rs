@@ -105,6 +105,7 @@ pub(crate) fn test_cache(
 pub(crate) fn measured(evaluation: &Evaluation) -> Measured {
     Measured {
         bytes: evaluation.mean_bytes(),
+        bytes_p95: Some(evaluation.p95_bytes()),
         bytes_payload: evaluation.mean_payload_bytes(),
         top1: evaluation.top1(),
         pictures: evaluation.predictions.len(),
@@ -180,6 +181,7 @@ pub(crate) fn rung_row(
         train_s: Some(one.seconds.round()),
         estimated_bytes: Some(evaluation.mean_estimated_bytes()),
         flush_bytes: Some(evaluation.flush_bits / 8.0),
+        bytes_p95: Some(evaluation.p95_bytes()),
         ..with_bytes(
             base,
             evaluation.mean_bytes(),

@@ -150,8 +150,8 @@ impl UnitKind {
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) setup: SetupArgs,
-    /// Layouts to train, each at all rates.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "conv,paper")]
+    /// Layouts to train, each at all rates; none where nothing follows, for `--published` alone.
+    #[arg(long, value_enum, value_delimiter = ',', num_args = 0.., default_value = "conv,paper")]
     pub(crate) units: Vec<UnitKind>,
     /// What they are trained on [default: labels for the paper's layout, logits for the others].
     #[arg(long, value_enum)]
@@ -234,6 +234,14 @@ impl TrainArgs {
             FRAME_OVERHEAD_BYTES,
         )?;
         run_folder::check_record(self.record.as_deref())?;
+        ensure!(
+            self.published || !self.units.is_empty(),
+            "--units names no layout; give one, or --published"
+        );
+        ensure!(
+            !(self.continuous && self.units.is_empty()),
+            "--continuous starts from the first of --units; name one"
+        );
         ensure!(
             self.step.len() < 2 || self.step.len() == self.units.len(),
             "--step names {} steps for {} layouts; give one for all, or one for each of --units",

@@ -108,6 +108,9 @@ pub struct Row {
     pub kind: String,
     /// Mean over the test set of whole frames, or of whole picture files.
     pub bytes: f64,
+    /// Bytes that 95 of 100 of them stay within.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_p95: Option<f64>,
     /// The same without frame header, or without fixed headers and tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_payload: Option<f64>,

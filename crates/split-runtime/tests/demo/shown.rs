@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -30,6 +31,19 @@ impl Shown {
             .args(["--deadline-ms", "2500", "--per-minute", "1200"])
             .args(["--kbit", "50000", "--rtt-ms", "0"]);
         command.args(more).arg(&rig.pictures);
+        Self::shows(&mut command)
+    }
+
+    /// Starts in an empty folder, as on a fresh clone.
+    pub(super) fn start_in(folder: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_split-demo"));
+        command
+            .current_dir(folder)
+            .args(["--page", "127.0.0.1:0", "--per-minute", "1200"]);
+        Self::shows(&mut command)
+    }
+
+    fn shows(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut first = String::new();
         let mut lines = BufReader::new(child.stdout.take().unwrap());

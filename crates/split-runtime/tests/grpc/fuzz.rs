@@ -208,6 +208,12 @@ fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("menu", "two-entries", menu().to_json().into_bytes()),
         ("menu", "empty", b"{}".to_vec()),
         ("ranking", "best-three", ranking().to_bytes()),
+        (
+            "trace",
+            "uneven",
+            b"t_s,kbit_s\n0,8\n1.5,0\n3,1600.25\n".to_vec(),
+        ),
+        ("trace", "one-step", b"t_s,kbit_s\n7,1\n".to_vec()),
     ]
 }
 

@@ -1,17 +1,21 @@
 //! What is shown, and how the demo starts.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::controls::Controls;
 use crate::link::LinkState;
-use crate::program::backend;
 use crate::program::folder::{MANIFEST, Model};
+use crate::program::{backend, out};
+use crate::stand_in;
+
+/// What `cargo xtask train` writes.
+const TRAINED: &str = "out/train/bank.safetensors";
 
 /// Show a split network at work: device, edge and the link between them on one page.
 ///
@@ -24,7 +28,7 @@ use crate::program::folder::{MANIFEST, Model};
     name = "split-demo",
     version,
     after_help = "Examples:\n  \
-        split-demo                            # the bank of `cargo xtask train`\n  \
+        split-demo                            # the bank of `cargo xtask train`, or one made for it\n  \
         split-demo --kbit 50 --rtt-ms 60 --deadline-ms 250\n  \
         split-demo --model models/pets photos/"
 )]
@@ -33,14 +37,10 @@ pub(crate) struct Cli {
     /// the embedded set.
     #[arg(value_name = "PICTURE")]
     pub(crate) pictures: Vec<PathBuf>,
-    /// Bank of the embedded backbone.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "out/train/bank.safetensors",
-        conflicts_with = "model"
-    )]
-    bank: PathBuf,
+    /// Bank of the embedded backbone. Default: `out/train/bank.safetensors`, which `cargo xtask train` writes;
+    /// where that isn't there, one of principal components, made in seconds.
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    bank: Option<PathBuf>,
     /// Folder of a model in a repository, as `split-device` takes it, instead of a bank.
     #[arg(long, value_name = "DIR", requires = "pictures")]
     model: Option<PathBuf>,
@@ -105,6 +105,21 @@ pub(crate) struct Served {
     loaded: Model,
 }
 
+/// The file of the bank that was named, of the one that training wrote, or of a stand-in.
+fn bank_of(named: Option<&Path>) -> Result<Vec<u8>> {
+    let trained = Path::new(TRAINED);
+    let path = named.unwrap_or(trained);
+    if named.is_none() && !trained.exists() {
+        out::log(&format!(
+            "{TRAINED} is not there: principal components stand in for trained units; `cargo xtask train` \
+             makes those, with smaller frames"
+        ));
+        let bank = stand_in::bank(&backend::open("flex")?)?;
+        return Ok(bank.to_bytes()?);
+    }
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
 impl Served {
     /// Loads the model once, so that what is wrong with it is said before anything starts.
     ///
@@ -117,16 +132,10 @@ impl Served {
                 fs::canonicalize(model).with_context(|| format!("the model {}", model.display()))?
             }
             None => {
-                let bank = &cli.bank;
-                ensure!(
-                    bank.exists(),
-                    "{} is not there; `cargo xtask train` makes it, --bank names another",
-                    bank.display()
-                );
+                let bank = bank_of(cli.bank.as_deref())?;
                 let model = folder.path().join("models/shown");
                 fs::create_dir_all(&model).context("a folder for the model")?;
-                fs::copy(bank, model.join("bank.safetensors"))
-                    .with_context(|| format!("reading {}", bank.display()))?;
+                fs::write(model.join("bank.safetensors"), bank).context("writing the bank")?;
                 fs::write(model.join(MANIFEST), "").context("writing the manifest")?;
                 model
             }

@@ -12,6 +12,7 @@ mod link;
 mod page;
 mod play;
 mod programs;
+mod stand_in;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -35,13 +35,23 @@ pub(crate) struct Parts {
     pub(crate) total_us: u64,
 }
 
+/// What a frame was.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) split: String,
+    pub(crate) rung: String,
+    pub(crate) bytes: usize,
+    /// Whether the device has other cuts too, so that a line for people names this one.
+    pub(crate) is_one_of_several: bool,
+}
+
 /// One picture's outcome.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) path: PathBuf,
     pub(crate) how: How,
-    /// Name of the rung and bytes of the frame, where one was made.
-    pub(crate) sent: Option<(String, usize)>,
+    /// The frame, where one was made.
+    pub(crate) sent: Option<Sent>,
     pub(crate) parts: Parts,
     /// Whether the answer came after the deadline.
     pub(crate) late: bool,
@@ -72,12 +82,13 @@ impl Outcome {
             }
             How::Unanswered(why) => format!("unanswered ({why})"),
         };
-        let sent = self
-            .sent
-            .as_ref()
-            .map_or_else(String::new, |(rung, bytes)| {
-                format!("  {rung} {bytes} bytes")
-            });
+        let sent = self.sent.as_ref().map_or_else(String::new, |sent| {
+            let split = match sent.is_one_of_several {
+                true => format!("{} ", sent.split),
+                false => String::new(),
+            };
+            format!("  {split}{} {} bytes", sent.rung, sent.bytes)
+        });
         let parts: String = self
             .named_parts()
             .into_iter()
@@ -118,8 +129,9 @@ impl Outcome {
             "class": best.map(|best| best.class),
             "name": best.and_then(|best| name(best.class, classes)),
             "ranking": ranked,
-            "rung": self.sent.as_ref().map(|(rung, _)| rung),
-            "bytes": self.sent.as_ref().map(|(_, bytes)| bytes),
+            "split": self.sent.as_ref().map(|sent| &sent.split),
+            "rung": self.sent.as_ref().map(|sent| &sent.rung),
+            "bytes": self.sent.as_ref().map(|sent| sent.bytes),
             "us": parts,
         })
     }

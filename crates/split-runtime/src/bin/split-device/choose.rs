@@ -19,10 +19,9 @@ const ALONE: &str = "device";
 /// 95th percentile of a frame's length over its mean, where a bank names the mean alone.
 const P95_RATIO: f64 = 1.3;
 
-/// Time of a batch at the edge that a menu made here starts from: half a millisecond for what
-/// isn't computing, and a tail ten times as fast as here. Policies correct it from answers.
+/// Of a batch at the edge, the time in a menu made here that isn't computing. Policies correct it from
+/// answers.
 const EDGE_US: u64 = 500;
-const EDGE_SPEED: u64 = 10;
 
 /// Weight of the newest time between two pictures.
 const NEWEST: f64 = 0.2;
@@ -34,13 +33,30 @@ pub(crate) struct Measured {
     pub(crate) head_us: u64,
     /// Tail on the activation; the head's time where it never runs here.
     pub(crate) tail_us: u64,
+    /// A frame alone on the edge.
+    pub(crate) edge_us: u64,
+}
+
+/// A rung of one of the models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Which model, in the order in which they were named.
+    pub(crate) model: usize,
+    pub(crate) rung: u16,
+}
+
+/// A model that policies weigh.
+pub(crate) struct Weighed<'a> {
+    pub(crate) model: usize,
+    pub(crate) bank: &'a Bank,
+    pub(crate) times: Measured,
 }
 
 /// What is done with a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pick {
     /// Send it as this rung; `entry` is how the policy calls it.
-    Rung { rung: u16, entry: usize },
+    Rung { place: Place, entry: usize },
     /// Run the whole network here.
     Local,
     /// Nothing would be in time.
@@ -49,7 +65,7 @@ pub(crate) enum Pick {
 
 /// A policy with what it needs to know from picture to picture.
 pub(crate) enum Chooser {
-    Fixed(u16),
+    Fixed(Place),
     Local,
     Policy(Box<Learning>),
 }
@@ -58,8 +74,8 @@ pub(crate) enum Chooser {
 pub(crate) struct Learning {
     policy: Box<dyn Policy>,
     menu: Menu,
-    /// For each entry of the menu, the bank's rung; none for the device alone.
-    rungs: Vec<Option<u16>>,
+    /// For each entry of the menu, the rung that it is; none for the device alone.
+    places: Vec<Option<Place>>,
     answers: Vec<AnswerSeen>,
     last: Option<Time>,
     period_us: f64,
@@ -101,31 +117,31 @@ impl Wanted {
 }
 
 impl Chooser {
-    /// What was wanted, for the rungs of a bank; `local` says whether the whole network may run here.
+    /// What was wanted, for the rungs of these models; `fixed` is the one to send where no policy chooses, and
+    /// `local` says whether the whole network may run here.
     ///
     /// # Errors
-    /// For an unknown rung, and for a menu that doesn't fit the bank.
+    /// For a menu that doesn't fit the banks, and for banks that were never measured.
     pub(crate) fn new(
         wanted: Wanted,
-        rung: u16,
-        bank: &Bank,
-        measured: Measured,
+        fixed: Place,
+        models: &[Weighed<'_>],
         local: bool,
     ) -> Result<Self> {
         let (policy, menu) = match wanted {
-            Wanted::Fixed => return Ok(Self::Fixed(rung)),
+            Wanted::Fixed => return Ok(Self::Fixed(fixed)),
             Wanted::Local => return Ok(Self::Local),
             Wanted::Policy(policy, menu) => (policy, menu),
         };
         let all = match menu {
             Some(menu) => menu,
-            None => menu_of_bank(bank, measured)?,
+            None => menu_of_banks(models)?,
         };
-        let (menu, rungs) = usable(&all, bank, local)?;
+        let (menu, places) = usable(&all, models, local)?;
         Ok(Self::Policy(Box::new(Learning {
             policy,
             menu,
-            rungs,
+            places,
             answers: Vec::new(),
             last: None,
             period_us: 0.0,
@@ -135,12 +151,20 @@ impl Chooser {
     /// Chooses for a picture that has `budget_us` left, behind frames that are `in_flight`.
     pub(crate) fn pick(&mut self, now: Time, budget_us: u64, in_flight: &[InFlight]) -> Pick {
         match self {
-            Self::Fixed(rung) => Pick::Rung {
-                rung: *rung,
+            Self::Fixed(place) => Pick::Rung {
+                place: *place,
                 entry: 0,
             },
             Self::Local => Pick::Local,
             Self::Policy(learning) => learning.pick(now, budget_us, in_flight),
+        }
+    }
+
+    /// What a policy chooses from.
+    pub(crate) fn menu(&self) -> Option<&Menu> {
+        match self {
+            Self::Policy(learning) => Some(&learning.menu),
+            Self::Fixed(_) | Self::Local => None,
         }
     }
 
@@ -171,8 +195,8 @@ impl Learning {
         self.answers.clear();
         match choice {
             Choice::GiveUp => Pick::GiveUp,
-            Choice::Entry(entry) => match self.rungs.get(entry) {
-                Some(&Some(rung)) => Pick::Rung { rung, entry },
+            Choice::Entry(entry) => match self.places.get(entry) {
+                Some(&Some(place)) => Pick::Rung { place, entry },
                 _ => Pick::Local,
             },
         }
@@ -184,76 +208,106 @@ fn menu_of_file(path: &Path) -> Result<Menu> {
     Menu::parse_json(&text).with_context(|| format!("the menu {}", path.display()))
 }
 
-/// The rungs as the bank measured them, and the device alone, which loses nothing and so counts as
+/// The rungs as their banks measured them, and the device alone, which loses nothing and so counts as
 /// accurate as the best rung.
-fn menu_of_bank(bank: &Bank, times: Measured) -> Result<Menu> {
+///
+/// # Errors
+/// For a bank that was never measured, and for more rungs than a menu holds.
+pub(crate) fn menu_of_banks(models: &[Weighed<'_>]) -> Result<Menu> {
+    let mut splits = Vec::new();
     let mut entries = Vec::new();
-    for (rung, place) in bank.rungs().iter().zip(0_u16..) {
-        let Some(measured) = &rung.measured else {
-            bail!(
-                "rung {} of the bank was never measured, so no policy can weigh it; give --menu \
-                 FILE or --policy fixed",
-                rung.name
-            );
-        };
-        entries.push(Entry {
-            name: rung.name.clone(),
-            kind: EntryKind::Split,
-            split: 0,
-            rung: place,
-            bytes_mean: measured.bytes,
-            bytes_p95: measured.bytes * P95_RATIO,
-            accuracy: measured.top1,
-            head_us: times.head_us,
-            tail_us: EDGE_US,
-            tail_each_us: times.tail_us / EDGE_SPEED,
-        });
+    for (split, Weighed { bank, times, .. }) in models.iter().enumerate() {
+        splits.push(bank.backbone().split.clone());
+        for (rung, place) in bank.rungs().iter().zip(0_u16..) {
+            let Some(measured) = &rung.measured else {
+                bail!(
+                    "rung {} of the bank for {} was never measured, so no policy can weigh it; give \
+                     --menu FILE or --policy fixed",
+                    rung.name,
+                    bank.backbone().split
+                );
+            };
+            let mean = measured.bytes;
+            let p95 = measured.bytes_p95.unwrap_or(mean * P95_RATIO);
+            entries.push(Entry {
+                name: rung.name.clone(),
+                kind: EntryKind::Split,
+                split,
+                rung: place,
+                bytes_mean: mean,
+                // What a menu takes.
+                bytes_p95: p95.clamp(mean, 3.0 * mean),
+                accuracy: measured.top1,
+                head_us: times.head_us,
+                tail_us: EDGE_US,
+                tail_each_us: times.edge_us.saturating_sub(EDGE_US),
+            });
+        }
     }
     let best = entries.iter().map(|entry| entry.accuracy);
+    let times = models
+        .iter()
+        .map(|one| one.times.head_us + one.times.tail_us);
     entries.push(Entry {
         name: "all".to_owned(),
         kind: EntryKind::DeviceOnly,
-        split: 1,
+        split: splits.len(),
         rung: 0,
         bytes_mean: 0.0,
         bytes_p95: 0.0,
         accuracy: best.fold(0.0, f64::max),
-        head_us: times.head_us + times.tail_us,
+        head_us: times.min().unwrap_or(0),
         tail_us: 0,
         tail_each_us: 0,
     });
-    let splits = vec![bank.backbone().split.clone(), ALONE.to_owned()];
-    Menu::new(splits, entries).context("the menu made of the bank")
+    splits.push(ALONE.to_owned());
+    Menu::new(splits, entries).context("the menu made of the banks")
 }
 
-/// What of a menu this device can do: rungs of its bank, found by name, and the device alone where it
-/// is `local`. It holds one bank and sends no pictures.
-fn usable(menu: &Menu, bank: &Bank, local: bool) -> Result<(Menu, Vec<Option<u16>>)> {
-    let split = &bank.backbone().split;
+/// What of a menu this device can do: rungs of its banks, found by split point and name, and the device alone
+/// where it is `local`. It sends no pictures.
+fn usable(menu: &Menu, models: &[Weighed<'_>], local: bool) -> Result<(Menu, Vec<Option<Place>>)> {
     let mut entries = Vec::new();
-    let mut rungs = Vec::new();
+    let mut places = Vec::new();
     for entry in menu.entries() {
-        let rung = match entry.kind {
+        let place = match entry.kind {
             EntryKind::DeviceOnly if local => None,
-            EntryKind::Split if menu.splits()[entry.split] == *split => {
-                let named = bank.rungs().iter().position(|rung| rung.name == entry.name);
-                let Some(rung) = named.and_then(|place| u16::try_from(place).ok()) else {
-                    continue;
-                };
-                Some(rung)
-            }
-            EntryKind::DeviceOnly | EntryKind::Split | EntryKind::Picture => continue,
+            EntryKind::Split => match place_of(entry, &menu.splits()[entry.split], models) {
+                Some(place) => Some(place),
+                None => continue,
+            },
+            EntryKind::DeviceOnly | EntryKind::Picture => continue,
         };
         entries.push(entry.clone());
-        rungs.push(rung);
+        places.push(place);
     }
+    let splits: Vec<&str> = models
+        .iter()
+        .map(|one| one.bank.backbone().split.as_str())
+        .collect();
     ensure!(
-        rungs.iter().any(Option::is_some),
-        "no entry of the menu is a rung of this bank at {split}; make the menu from the bank's own \
-         record"
+        places.iter().any(Option::is_some),
+        "no entry of the menu is a rung of this device's banks ({}); make the menu from their own \
+         records",
+        splits.join(", ")
     );
     let menu = Menu::new(menu.splits().to_vec(), entries).context("the menu")?;
-    Ok((menu, rungs))
+    Ok((menu, places))
+}
+
+/// The rung that an entry is, if this device has it.
+fn place_of(entry: &Entry, split: &str, models: &[Weighed<'_>]) -> Option<Place> {
+    let of_split = |one: &&Weighed<'_>| one.bank.backbone().split == split;
+    let Weighed { model, bank, .. } = models.iter().find(of_split)?;
+    let rung = bank
+        .rungs()
+        .iter()
+        .position(|rung| rung.name == entry.name)?;
+    let rung = u16::try_from(rung).ok()?;
+    Some(Place {
+        model: *model,
+        rung,
+    })
 }
 
 #[expect(

@@ -55,13 +55,14 @@ const FALLBACKS: [&str; 2] = ["local", "none"];
         split-device --model models/pets --edge edge.local:50051 photos/\n  \
         split-device --model models/pets --edge edge.local:50051 --policy own --deadline-ms 100 --json cat.png\n  \
         split-device --model models/pets --edge edge.local:50051 --in-flight 8 photos/\n  \
+        split-device --model models/early,models/late --edge edge.local:50051 --policy own photos/\n  \
         split-device --model models/pets --edge edge.local:50051 --video-fps 5 clip.mp4 /dev/video0\n  \
         camera-that-prints-paths | split-device --model models/pets --edge edge.local:50051 -"
 )]
 pub(crate) struct Cli {
     /// Pictures (JPEG, PNG, WebP), folders of them, videos (MP4, MKV, ...) and cameras (/dev/video0), which
     /// need ffmpeg, or `-` for paths on standard input, one a line.
-    #[arg(value_name = "PICTURE", required_unless_present_any = ["print_config", "print_settings", "completions"])]
+    #[arg(value_name = "PICTURE", required_unless_present_any = ["print_config", "print_menu", "print_settings", "completions"])]
     pub(crate) pictures: Vec<PathBuf>,
     /// TOML file with settings; its keys are the names of the flags.
     #[arg(long, env = "SPLIT_DEVICE_CONFIG", value_name = "FILE")]
@@ -69,6 +70,10 @@ pub(crate) struct Cli {
     /// Print all settings as a file for --config and end.
     #[arg(long)]
     pub(crate) print_config: bool,
+    /// Measure the models here, and the edge where one is given, print the menu that policies choose from
+    /// (`split-menu/1`) and end.
+    #[arg(long)]
+    pub(crate) print_menu: bool,
     /// Print all settings as a table for the guide and end.
     #[arg(long, hide = true)]
     pub(crate) print_settings: bool,
@@ -83,9 +88,16 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DeviceSettings {
-    /// Folder of the model: manifest, bank and weights, the same as on the edge.
-    #[arg(long, env = "SPLIT_DEVICE_MODEL", value_name = "DIR")]
-    pub(crate) model: Option<PathBuf>,
+    /// Folder of the model: manifest, bank and weights, the same as on the edge. Several, separated by commas,
+    /// are cuts of one network, each with its bank; policies then choose the split point too.
+    #[arg(
+        long,
+        env = "SPLIT_DEVICE_MODEL",
+        value_name = "DIR",
+        value_delimiter = ','
+    )]
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub(crate) model: Option<Vec<PathBuf>>,
     /// Edges, separated by commas; without one every picture is answered here.
     #[arg(
         long,
@@ -200,8 +212,14 @@ impl DeviceSettings {
         }
     }
 
-    pub(crate) fn model(&self) -> Result<&PathBuf> {
-        need(&self.model, "model", PROGRAM)
+    /// Folders of models, at least one.
+    pub(crate) fn models(&self) -> Result<&[PathBuf]> {
+        let models = need(&self.model, "model", PROGRAM)?;
+        ensure!(
+            !models.is_empty(),
+            "model = [] names none; give the folder of one"
+        );
+        Ok(models)
     }
 
     pub(crate) fn rung(&self) -> Result<&str> {
@@ -327,6 +345,22 @@ impl DeviceSettings {
         })?;
         Ok(Some(config))
     }
+}
+
+/// A path, or a list of them.
+fn one_or_several<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<PathBuf>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Paths {
+        One(PathBuf),
+        Several(Vec<PathBuf>),
+    }
+    Ok(Some(match Paths::deserialize(deserializer)? {
+        Paths::One(path) => vec![path],
+        Paths::Several(paths) => paths,
+    }))
 }
 
 /// Whether a text is a host and a port, and nothing around them. The host may be a name that can't

@@ -6,6 +6,7 @@ mod program;
 mod answer;
 mod choose;
 mod config;
+mod cuts;
 mod flight;
 mod pictures;
 mod session;
@@ -42,6 +43,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         let text = settings::print(&device, &Cli::command())?;
         out::line(text.trim_end())?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if cli.print_menu {
+        return session::print_menu(&device);
     }
     session::run(&device, &cli.pictures)
 }

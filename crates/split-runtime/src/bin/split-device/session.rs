@@ -1,7 +1,6 @@
 //! From the first picture to the last.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,34 +8,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::{Device as Compute, Tensor};
-use split_backbone::{Pictures, ResNetHead};
-use split_runtime::grpc::{Device, DeviceOptions, OwnedRequest};
-use split_runtime::stage::{DeviceStage, contract_of};
+use split_backbone::Pictures;
+use split_runtime::grpc::{Device, DeviceOptions, OwnedRequest, Reply};
 use split_runtime::{DeviceConfig, DispatcherConfig, InFlight};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::answer::{How, Outcome};
-use crate::choose::{Chooser, Measured, Pick, Wanted};
+use crate::answer::{How, Outcome, Sent};
+use crate::choose::{Chooser, Pick, Place, Wanted};
 use crate::config::{DeviceSettings, PROGRAM};
-use crate::flight::{Ask, Clock, Flight, Landed, Own, finish, how_here};
+use crate::cuts::Cuts;
+use crate::flight::{Ask, Clock, Flight, Landed, Own, how_here};
 use crate::pictures::{Next, Paths};
-use crate::program::folder::Model;
 use crate::program::signals::Signals;
 use crate::program::{backend, out};
 use crate::spans::Spans;
 
-/// Times the warm-up runs everything; the last run is measured.
-const WARM_UPS: usize = 4;
+/// Frames of each model that the edge is timed with at the start.
+const PROBES: usize = 5;
 
 /// Answers every picture and prints a line for each.
 pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCode> {
     let mut paths = Paths::new(named, settings.video_fps()?)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("starting the thread for connections")?;
+    let runtime = runtime()?;
     let mut signals = runtime.block_on(async { Signals::listen(false) })?;
     let mut second = signals.clone();
     runtime.spawn(async move { std::process::exit(second.end(2).await.into()) });
@@ -74,6 +68,27 @@ pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints what policies choose from on this device, with this edge.
+pub(crate) fn print_menu(settings: &DeviceSettings) -> Result<ExitCode> {
+    let mut settings = settings.clone();
+    // Any policy that has one.
+    settings.policy = Some("own".to_owned());
+    let session = Session::open(&settings, runtime()?)?;
+    let menu = session.chooser.menu().context("the policy has no menu")?;
+    out::line(menu.to_json().trim_end())?;
+    session.close();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A thread for connections.
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("starting the thread for connections")
+}
+
 /// Prints outcomes in the order of the pictures, or as they come.
 struct Printer {
     json: bool,
@@ -97,7 +112,7 @@ impl Printer {
 
     /// Prints what may be printed.
     fn print(&mut self, session: &mut Session) -> Result<()> {
-        let classes = &session.model.classes;
+        let classes = &session.cuts.first().model.classes;
         while let Some(first) = session.outcomes.first_entry() {
             if !self.as_they_come && *first.key() != self.next {
                 break;
@@ -130,9 +145,8 @@ enum Step {
 }
 
 struct Session {
-    model: Model,
+    cuts: Cuts,
     compute: Compute,
-    stage: DeviceStage<ResNetHead>,
     chooser: Chooser,
     deadline_us: u64,
     falls_back: bool,
@@ -152,9 +166,9 @@ struct Session {
 }
 
 impl Session {
-    /// Loads the model, measures it, connects.
+    /// Loads the models, measures them, connects.
     fn open(settings: &DeviceSettings, runtime: Runtime) -> Result<Self> {
-        // What can be wrong in the settings is said before the model is loaded.
+        // What can be wrong in the settings is said before a model is loaded.
         let deadline_us = settings.deadline_us()?;
         let (falls_back, connect) = (settings.falls_back()?, settings.connect()?);
         let (tls, asked_us) = (settings.tls()?, settings.fallback_us()?);
@@ -168,38 +182,44 @@ impl Session {
         let spans =
             runtime.block_on(async { Spans::start(settings.otlp_endpoint.as_deref(), PROGRAM) })?;
         let compute = backend::open(settings.backend()?)?;
-        let model = Model::load(settings.model()?, &compute)?;
-        let rung = model.bank.find(settings.rung()?)?;
-        let rung = u16::try_from(rung).context("a rung's place has 16 bits")?;
-        let stage = DeviceStage::open(&model.bank, model.opened.head.clone(), &compute)?;
-        let rungs = match wanted {
-            Wanted::Policy(..) => 0..u16::try_from(model.bank.rungs().len())?,
-            Wanted::Fixed | Wanted::Local => rung..rung + 1,
+        let cuts = Cuts::load(settings.models()?, &compute)?;
+        let fixed = match wanted {
+            Wanted::Fixed => Some(cuts.fixed(settings.rung()?)?),
+            Wanted::Local => Some(Place { model: 0, rung: 0 }),
+            Wanted::Policy(..) => None,
         };
-        let (measured, slowest_us) = warm_up(&model, &stage, &compute, rungs, falls_back)?;
+        let mut times = cuts.warm_up(&compute, fixed, falls_back)?;
         // A machine that does other things as well is slower than its best run.
-        let kept_us = asked_us.unwrap_or(slowest_us * 2 + 5_000);
-        let chooser = Chooser::new(wanted, rung, &model.bank, measured, falls_back)?;
-        let sends = !edges.is_empty() && !matches!(chooser, Chooser::Local);
-        let device = if sends {
-            let contracts = vec![contract_of(&model.bank)?];
+        let kept_us = asked_us.unwrap_or(times.slowest_us * 2 + 5_000);
+        let mut served: Vec<usize> = (0..cuts.len()).collect();
+        let mut device = None;
+        if !edges.is_empty() && !matches!(wanted, Wanted::Local) {
             let dispatcher = DispatcherConfig {
                 endpoints: edges.len(),
                 hedge,
                 fallback_us: falls_back.then_some(kept_us),
                 ..DispatcherConfig::new(u64::from(std::process::id()))
             };
-            let mut options = DeviceOptions::new(edges, DeviceConfig::new(contracts), dispatcher);
+            let connection = DeviceConfig::new(cuts.contracts()?);
+            let mut options = DeviceOptions::new(edges, connection, dispatcher);
             options.tls = tls;
-            let device = runtime.block_on(connected(options, connect, falls_back, &spans))?;
-            Some(Arc::new(device))
-        } else {
-            None
-        };
+            let (connected, accepted) =
+                runtime.block_on(connected(options, connect, falls_back, &spans))?;
+            if let Some(accepted) = accepted {
+                served.retain(|&model| accepted.iter().any(|&one| usize::from(one) == model));
+                say_unserved(&cuts, &served);
+                let asked = if fixed.is_none() { &served[..] } else { &[] };
+                let found = ask_edge(&connected, &cuts, asked, &compute, deadline_us);
+                times.of_edge(runtime.block_on(found));
+            }
+            device = Some(Arc::new(connected));
+        }
+        let weighed = cuts.weighed(&served, &times.each);
+        let fixed = fixed.unwrap_or(Place { model: 0, rung: 0 });
+        let chooser = Chooser::new(wanted, fixed, &weighed, falls_back)?;
         Ok(Self {
-            model,
+            cuts,
             compute,
-            stage,
             chooser,
             deadline_us,
             falls_back,
@@ -261,7 +281,7 @@ impl Session {
     fn begin(&mut self, next: Next) {
         let number = self.begun;
         self.begun += 1;
-        let framing = self.model.framing;
+        let framing = self.cuts.first().model.framing;
         let start = out::now();
         let (path, read) = match next {
             Next::Picture(path) => {
@@ -313,24 +333,29 @@ impl Session {
         clock: Clock,
         outcome: &mut Outcome,
     ) -> Result<Begun> {
-        let preprocess = &self.model.opened.preprocess;
+        let preprocess = &self.cuts.first().model.opened.preprocess;
         let input = preprocess.input(picture, 0..1, &self.compute);
         let in_flight: Vec<InFlight> = self.sent.values().copied().collect();
         let pick = self.chooser.pick(clock.now(), self.deadline_us, &in_flight);
+        let model = match pick {
+            Pick::Rung { place, .. } => place.model,
+            Pick::Local | Pick::GiveUp => 0,
+        };
+        let cut = self.cuts.get(model);
         let head = out::now();
-        let activation = self.stage.activation(input);
+        let activation = cut.stage.activation(input);
         // A graphics card has only queued it so far.
         self.compute.sync().context("running the head")?;
         outcome.parts.head_us = Some(out::us_since(head));
         let frame = match pick {
             Pick::Local => Err("the policy chose it".to_owned()),
             Pick::GiveUp => Err("the policy expects no answer in time".to_owned()),
-            Pick::Rung { rung, entry } => self
-                .request(rung, &activation, clock, outcome)
+            Pick::Rung { place, entry } => self
+                .request(place, &activation, clock, outcome)
                 .map(|(device, request)| (device, request, entry)),
         };
         let own = self.falls_back.then(|| Own {
-            tail: self.model.opened.tail.clone(),
+            tail: cut.model.opened.tail.clone(),
             activation,
         });
         match (frame, own) {
@@ -349,18 +374,23 @@ impl Session {
     /// is none.
     fn request(
         &self,
-        rung: u16,
+        place: Place,
         activation: &Tensor<4>,
         clock: Clock,
         outcome: &mut Outcome,
     ) -> Result<(Arc<Device>, OwnedRequest), String> {
         let device = self.device.as_ref().ok_or("no edge was named")?;
+        let cut = self.cuts.get(place.model);
         let code = out::now();
-        let body = self.stage.frame(rung, activation.clone());
+        let body = cut.stage.frame(place.rung, activation.clone());
         let body = body.map_err(|error| error.to_string())?;
         outcome.parts.code_us = Some(out::us_since(code));
-        let name = self.model.bank.rungs()[usize::from(rung)].name.clone();
-        outcome.sent = Some((name, body.len()));
+        outcome.sent = Some(Sent {
+            split: cut.split().to_owned(),
+            rung: cut.model.bank.rungs()[usize::from(place.rung)].name.clone(),
+            bytes: body.len(),
+            is_one_of_several: self.cuts.len() > 1,
+        });
         let budget_us = self
             .deadline_us
             .saturating_sub(out::us_since(clock.picture));
@@ -368,8 +398,8 @@ impl Session {
             return Err("the deadline passed before a frame was made".to_owned());
         }
         let request = OwnedRequest {
-            split: 0,
-            rung,
+            split: u8::try_from(place.model).map_err(|error| error.to_string())?,
+            rung: place.rung,
             budget_us: u32::try_from(budget_us).unwrap_or(u32::MAX),
             body,
         };
@@ -385,13 +415,14 @@ enum Begun {
     Here(How),
 }
 
-/// Starts to connect and waits for an edge; goes on without one where the device can answer itself.
+/// Starts to connect and waits for an edge, which says the models that it serves; goes on without one where
+/// the device can answer itself.
 async fn connected(
     options: DeviceOptions,
     within: Duration,
     falls_back: bool,
     spans: &Spans,
-) -> Result<Device> {
+) -> Result<(Device, Option<Vec<u8>>)> {
     let named: Vec<String> = options
         .edges
         .iter()
@@ -399,56 +430,61 @@ async fn connected(
         .collect();
     let named = named.join(", ");
     let device = spans.device(options)?;
-    if let Err(error) = device.opened(within).await {
-        if !falls_back {
-            bail!("edge {named}: {error}; start it, check the address, or allow --fallback local");
+    match device.opened(within).await {
+        Ok(accepted) => Ok((device, Some(accepted))),
+        Err(error) if falls_back => {
+            out::log(&format!(
+                "warning: edge {named}: {error}; pictures are answered here until it is there"
+            ));
+            Ok((device, None))
         }
-        out::log(&format!(
-            "warning: edge {named}: {error}; pictures are answered here until it is there"
-        ));
+        Err(error) => {
+            bail!("edge {named}: {error}; start it, check the address, or allow --fallback local")
+        }
     }
-    Ok(device)
 }
 
-/// Runs a grey picture through everything that may run here, so that the first real one isn't slower
-/// than the rest; gives the times of the slowest rung and of the slowest tail.
-fn warm_up(
-    model: &Model,
-    stage: &DeviceStage<ResNetHead>,
+/// Names the models that are left out because the edge doesn't serve them.
+fn say_unserved(cuts: &Cuts, served: &[usize]) {
+    for model in (0..cuts.len()).filter(|model| !served.contains(model)) {
+        out::log(&format!(
+            "warning: the edge serves no {} with this bank; its rungs are left out",
+            cuts.get(model).split()
+        ));
+    }
+}
+
+/// What the edge takes for a frame of each model, from frames of a grey picture; nothing for those that it
+/// doesn't answer.
+async fn ask_edge(
+    device: &Device,
+    cuts: &Cuts,
+    served: &[usize],
     compute: &Compute,
-    rungs: Range<u16>,
-    falls_back: bool,
-) -> Result<(Measured, u64)> {
-    let side = model.framing.side();
-    let mut measured = Measured {
-        head_us: 0,
-        tail_us: 0,
-    };
-    let mut slowest_us = 0;
-    for run in 0..WARM_UPS {
-        let start = out::now();
-        let activation = stage.activation(Tensor::zeros([1, 3, side, side], compute));
-        let activation_us = out::us_since(start);
-        let mut coding_us = 0;
-        for rung in rungs.clone() {
-            let start = out::now();
-            stage
-                .frame(rung, activation.clone())
-                .context("coding a grey picture; `side` in the manifest may be wrong")?;
-            coding_us = coding_us.max(out::us_since(start));
-        }
-        measured.head_us = activation_us + coding_us;
-        if !falls_back {
-            measured.tail_us = measured.head_us;
+    deadline_us: u64,
+) -> Vec<(usize, u64)> {
+    let mut found = Vec::new();
+    for &model in served {
+        let cut = cuts.get(model);
+        let Ok(body) = cut.stage.frame(0, cut.grey(compute)) else {
             continue;
+        };
+        let mut times = Vec::new();
+        for _ in 0..PROBES {
+            let request = OwnedRequest {
+                split: u8::try_from(model).unwrap_or(u8::MAX),
+                rung: 0,
+                budget_us: u32::try_from(deadline_us).unwrap_or(u32::MAX),
+                body: body.clone(),
+            };
+            if let Ok(Reply::Edge(answer)) = device.request(request).await {
+                times.push(u64::from(answer.compute_us));
+            }
         }
-        let start = out::now();
-        finish(&model.opened.tail, activation).context("the tail gave no scores")?;
-        measured.tail_us = out::us_since(start);
-        // The first run also finds memory, on a graphics card shaders too: it says nothing of the rest.
-        if run > 0 {
-            slowest_us = slowest_us.max(measured.tail_us);
+        times.sort_unstable();
+        if let Some(&median) = times.get(times.len() / 2) {
+            found.push((model, median));
         }
     }
-    Ok((measured, slowest_us))
+    found
 }

@@ -20,7 +20,7 @@ use split_runtime::{
 };
 use split_tensor::{Frame, FrameHeader};
 
-use crate::answer::{How, Outcome};
+use crate::answer::{How, Outcome, Sent};
 use crate::program::folder::Model;
 use crate::program::settings::read_bytes;
 use crate::program::{backend, out};
@@ -158,7 +158,12 @@ pub(crate) fn send(
         let path = PathBuf::from(line.context("reading paths")?);
         let mut outcome = Outcome::new(path.clone());
         let file = read_bytes(&path, MAX_BODY_BYTES as u64)?;
-        outcome.sent = Some(("picture".to_owned(), file.len()));
+        outcome.sent = Some(Sent {
+            split: "picture".to_owned(),
+            rung: "picture".to_owned(),
+            bytes: file.len(),
+            is_one_of_several: false,
+        });
         let start = out::now();
         let body = framed(&contract, &file)?;
         let request = OwnedRequest {

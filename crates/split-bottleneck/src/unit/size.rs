@@ -1,0 +1,257 @@
+//! What a unit costs, and which sizes it may have.
+
+use super::{ActivationShape, DecoderKind, EncoderKind, UnitConfig};
+use crate::error::ConfigError;
+
+/// Most weights of a unit, both sides together. A unit is a few small convolutions; a file that asks for more is
+/// damaged or hostile, and is refused before memory is taken.
+pub const MAX_UNIT_PARAMETERS: u64 = 1 << 26;
+
+/// Most values of an activation that a unit restores.
+pub const MAX_ACTIVATION_VALUES: u64 = 1 << 26;
+
+/// Most residual blocks, and longest sides of kernels and paddings.
+const MAX_COUNT: usize = 256;
+
+impl UnitConfig {
+    /// Multiply-accumulates of the unit encoder for one picture.
+    #[must_use]
+    pub fn encoder_macs(&self) -> usize {
+        whole(product(&self.latent_size()).saturating_mul(self.encoder_weights()))
+    }
+
+    /// Multiply-accumulates of the unit decoder for one picture.
+    #[must_use]
+    pub fn decoder_macs(&self) -> usize {
+        whole(product(&self.latent_size()).saturating_mul(self.decoder_weights()))
+    }
+
+    /// Weights of the unit encoder, each of which is used once for every pixel of the latent; without batch norms.
+    fn encoder_weights(&self) -> u64 {
+        let ActivationShape { channels, .. } = self.activation;
+        let latent = self.latent_channels;
+        match self.encoder {
+            EncoderKind::Paper { .. } => {
+                sum([product(&[channels, 9]), product(&[channels, latent])])
+            }
+            EncoderKind::Conv { hidden } => sum([
+                product(&[9, hidden, channels]),
+                product(&[9, hidden, latent]),
+            ]),
+            EncoderKind::Patch => self.patch_weights(latent),
+            EncoderKind::Light {
+                hidden,
+                groups,
+                gdn,
+            } => {
+                let groups = u64::try_from(groups.max(1)).unwrap_or(u64::MAX);
+                sum([
+                    product(&[9, hidden, channels]) / groups,
+                    if gdn { product(&[hidden, hidden]) } else { 0 },
+                    product(&[hidden, latent]),
+                ])
+            }
+            EncoderKind::Refined { hidden } => sum([
+                self.patch_weights(latent),
+                product(&[9, hidden, channels]),
+                product(&[9, hidden, latent]),
+            ]),
+            EncoderKind::BottleNet => product(&[9, channels, latent]),
+        }
+    }
+
+    /// The same of the unit decoder.
+    fn decoder_weights(&self) -> u64 {
+        let ActivationShape { channels, .. } = self.activation;
+        let latent = self.latent_channels;
+        match self.decoder {
+            DecoderKind::Paper { kernel, .. } => sum([
+                product(&[channels, latent]),
+                product(&[channels, kernel, kernel]),
+            ]),
+            DecoderKind::Conv { hidden, blocks } => sum([
+                product(&[9, hidden, latent]),
+                product(&[18, blocks, hidden, hidden]),
+                self.patch_weights(hidden),
+            ]),
+            DecoderKind::Patch { .. } => self.patch_weights(latent),
+            DecoderKind::Refined {
+                hidden,
+                blocks,
+                gdn,
+                ..
+            } => sum([
+                product(&[9, hidden, latent]),
+                product(&[18, blocks, hidden, hidden]),
+                if gdn { product(&[hidden, hidden]) } else { 0 },
+                self.patch_weights(hidden),
+                self.patch_weights(latent),
+            ]),
+            DecoderKind::BottleNet { .. } => product(&[9, channels, latent]),
+        }
+    }
+
+    /// Weights between `other` channels and a patch of the stride's size.
+    fn patch_weights(&self, other: usize) -> u64 {
+        product(&[self.activation.channels, self.stride, self.stride, other])
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let ActivationShape {
+            channels,
+            height,
+            width,
+        } = self.activation;
+        let sizes = [
+            ("activation channels", channels),
+            ("activation height", height),
+            ("activation width", width),
+            ("latent channels", self.latent_channels),
+            ("stride", self.stride),
+        ];
+        if let Some((field, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(ConfigError::Zero { field });
+        }
+        if !(self.step.is_finite() && self.step > 0.0) {
+            return Err(ConfigError::Step { found: self.step });
+        }
+        self.check_limits()?;
+        self.check_factors()?;
+        let least = match self.encoder {
+            EncoderKind::Paper { padding } => 3_usize.saturating_sub(2 * padding),
+            EncoderKind::Conv { .. } | EncoderKind::Light { .. } | EncoderKind::BottleNet => 1,
+            EncoderKind::Patch | EncoderKind::Refined { .. } => self.stride,
+        };
+        let transposed = matches!(
+            self.decoder,
+            DecoderKind::Paper { .. } | DecoderKind::BottleNet { .. }
+        );
+        // A pixel shuffle gives back multiples of the stride only, and patches tile the picture.
+        let tiled = !transposed
+            || matches!(
+                self.encoder,
+                EncoderKind::Patch | EncoderKind::Refined { .. }
+            );
+        let uneven =
+            tiled && !(height.is_multiple_of(self.stride) && width.is_multiple_of(self.stride));
+        if height < least || width < least || uneven {
+            return Err(ConfigError::Stride {
+                stride: self.stride,
+                height,
+                width,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let ActivationShape {
+            channels,
+            height,
+            width,
+        } = self.activation;
+        let counts = match self.decoder {
+            DecoderKind::Paper {
+                kernel,
+                padding,
+                output_padding: [rows, columns],
+            } => [kernel, padding, rows, columns],
+            DecoderKind::Conv { blocks, .. } | DecoderKind::Refined { blocks, .. } => {
+                [blocks, 0, 0, 0]
+            }
+            DecoderKind::Patch { .. } => [0; 4],
+            DecoderKind::BottleNet {
+                output_padding: [rows, columns],
+            } => [rows, columns, 0, 0],
+        };
+        let padding = match self.encoder {
+            EncoderKind::Paper { padding } => padding,
+            _ => 0,
+        };
+        let counts = counts.into_iter().chain([padding]);
+        let count = counts.max().unwrap_or(0);
+        let weights = sum([self.encoder_weights(), self.decoder_weights()]);
+        let limits = [
+            (
+                "values of the activation",
+                product(&[channels, height, width]),
+                MAX_ACTIVATION_VALUES,
+            ),
+            ("weights", weights, MAX_UNIT_PARAMETERS),
+            ("blocks or padding", product(&[count]), MAX_COUNT as u64),
+            // Before they are multiplied: a convolution may be wide on one side alone.
+            (
+                "latent channels",
+                product(&[self.latent_channels]),
+                MAX_UNIT_PARAMETERS,
+            ),
+            ("stride", product(&[self.stride]), MAX_ACTIVATION_VALUES),
+        ];
+        match limits
+            .into_iter()
+            .find(|(_, found, allowed)| found > allowed)
+        {
+            Some((field, found, allowed)) => Err(ConfigError::TooLarge {
+                field,
+                found,
+                allowed,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_factors(&self) -> Result<(), ConfigError> {
+        let factors = &self.step_factors;
+        if !factors.is_empty() && factors.len() != self.latent_channels {
+            return Err(ConfigError::StepFactors {
+                found: factors.len(),
+                expected: self.latent_channels,
+            });
+        }
+        let fits = |factor: &f32| (self.step * factor).is_normal() && *factor > 0.0;
+        if let Some(factor) = factors.iter().find(|factor| !fits(factor)) {
+            let found = self.step * factor;
+            return Err(ConfigError::Step { found });
+        }
+        let EncoderKind::Light { hidden, groups, .. } = self.encoder else {
+            return Ok(());
+        };
+        let channels = self.activation.channels;
+        let divides = |count: usize| groups != 0 && count != 0 && count.is_multiple_of(groups);
+        if divides(hidden) && divides(channels) {
+            return Ok(());
+        }
+        Err(ConfigError::Groups {
+            groups,
+            channels,
+            hidden,
+        })
+    }
+
+    pub(super) fn latent_size(&self) -> [usize; 2] {
+        let sides = [self.activation.height, self.activation.width];
+        let padding = match self.encoder {
+            EncoderKind::Paper { padding } => padding,
+            EncoderKind::Conv { .. } | EncoderKind::Light { .. } | EncoderKind::BottleNet => 1,
+            EncoderKind::Patch | EncoderKind::Refined { .. } => {
+                return sides.map(|side| side / self.stride);
+            }
+        };
+        sides.map(|side| (side + 2 * padding - 3) / self.stride + 1)
+    }
+}
+
+fn product(factors: &[usize]) -> u64 {
+    let wide = factors
+        .iter()
+        .map(|factor| u64::try_from(*factor).unwrap_or(u64::MAX));
+    wide.fold(1, u64::saturating_mul)
+}
+
+fn sum<const N: usize>(parts: [u64; N]) -> u64 {
+    parts.into_iter().fold(0, u64::saturating_add)
+}
+
+fn whole(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
