@@ -1,6 +1,6 @@
 use burn::tensor::{Device, Tensor};
 
-use split_tensor::Frame;
+use split_tensor::{Frame, Symbols};
 
 use crate::bank::{CodingError, RungCodec};
 use crate::cache::{ActivationCache, argmax, floats};
@@ -79,12 +79,27 @@ pub fn evaluate(
     cache: &ActivationCache,
     device: &Device,
 ) -> Result<Evaluation, CodingError> {
+    let symbols = |chunk: &[usize]| rung.symbols(cache.batch(chunk, device).activation);
+    evaluate_symbols(rung, symbols, tail, cache)
+}
+
+/// The same with symbols that another encoder gives for the pictures of these indices, such as
+/// [`IntegerEncoder`](crate::IntegerEncoder).
+///
+/// # Errors
+///
+/// As [`evaluate`], and where `symbols` fails.
+pub fn evaluate_symbols(
+    rung: &RungCodec,
+    mut symbols: impl FnMut(&[usize]) -> Result<Vec<Symbols>, CodingError>,
+    tail: &impl Tail<Output = Tensor<2>>,
+    cache: &ActivationCache,
+) -> Result<Evaluation, CodingError> {
     let codec = rung.codec();
     let mut tally = Tally::new(cache, codec.tables().flush_bits(codec.shape()));
     let indices: Vec<usize> = (0..cache.len()).collect();
     for chunk in indices.chunks(CHUNK) {
-        let activation = cache.batch(chunk, device).activation;
-        let symbols = rung.symbols(activation)?;
+        let symbols = symbols(chunk)?;
         let mut frames = Vec::with_capacity(symbols.len());
         for one in &symbols {
             let frame = rung.codec().encode_symbols(one)?;

@@ -87,6 +87,7 @@
 //! |---|---|
 //! | a unit for a rate | [`UnitConfig`], [`Training`] with an [`Objective`] |
 //! | one unit for many rates | [`ContinuousTraining`] |
+//! | a unit encoder without floats, on a weak device | [`IntegerEncoder`] |
 //! | a start without training | [`Klt`]: principal components of patches |
 //! | what device and edge share | [`Rung`]s in a [`Bank`]; [`RungCodec`] runs one |
 //! | bytes and accuracy as they are on the wire | [`evaluate`] |
@@ -98,6 +99,7 @@ mod cache;
 mod error;
 mod evaluate;
 mod fidelity;
+mod integer;
 mod inversion;
 mod klt;
 mod loss;
@@ -117,8 +119,9 @@ pub use bank::{
 };
 pub use cache::{ActivationCache, CacheError};
 pub use error::{ConfigError, StateError};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate, evaluate_symbols};
 pub use fidelity::{psnr_db, ssim};
+pub use integer::{IntegerEncoder, IntegerError};
 pub use inversion::{
     Inversion, InversionConfig, InversionError, Leak, LeakedPictures, PSNR_MAX_DB,
 };

@@ -6,9 +6,9 @@ mod common;
 use burn::tensor::Device;
 use common::{cache, config, distortion, run};
 use split_bottleneck::{
-    ActivationCache, BackboneNote, Bank, DecoderKind, EncoderKind, HuffmanRival, Klt, KltError,
-    Objective, Rung, TablePictures, Training, UnitConfig, activation_latent_shape, evaluate,
-    evaluate_without_unit,
+    ActivationCache, BackboneNote, Bank, DecoderKind, EncoderKind, HuffmanRival, IntegerEncoder,
+    IntegerError, Klt, KltError, Objective, Rung, TablePictures, Training, UnitConfig,
+    activation_latent_shape, evaluate, evaluate_symbols, evaluate_without_unit,
 };
 use split_tensor::{Codec, FreqTable, Quantizer, TableSet, ValueRange};
 
@@ -376,4 +376,98 @@ fn latents_of_a_bottlenet_lie_between_zero_and_one() {
         let frames = codec.encode(activation(8)).unwrap();
         assert_eq!(codec.decode(&frames).unwrap().dims(), activation(8).dims());
     }
+}
+
+/// A trained rung of each layout that has a form in integers.
+fn integer_rungs(cache: &ActivationCache) -> Vec<Rung> {
+    let (shape, plain) = (cache.shape(), Device::flex());
+    let klt = Klt::fit(cache, 2, PICTURES).unwrap();
+    let patch = klt.unit(6, 0.25);
+    let weights = klt.weights(&patch, 0, &plain).unwrap();
+    let patch = Rung::fitted("p", "pca", &patch, &weights, pictures(cache, &plain)).unwrap();
+    let mut rungs = vec![patch];
+    for unit in [
+        UnitConfig::conv(shape, 4, 2, 0.25),
+        UnitConfig::paper(shape, 4, 2, 0.25),
+        UnitConfig::light(shape, 4, 2, 0.25, 1),
+        UnitConfig::refined(shape, 4, 2, 0.25, 1),
+        UnitConfig {
+            step_factors: vec![1.0, 0.5, 2.0, 1.0],
+            ..UnitConfig::conv(shape, 4, 1, 0.25)
+        },
+    ] {
+        rungs.push(trained(&unit, cache, 60));
+    }
+    rungs
+}
+
+#[test]
+fn encoders_in_integers_give_the_symbols_of_those_in_floats() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let tail = distortion(&plain).tail;
+    for rung in integer_rungs(&cache) {
+        let encoder = IntegerEncoder::fit(&rung, &cache, PICTURES).unwrap();
+        let kind = format!("{:?}", rung.config.encoder);
+        let codec = bank_of(vec![rung]).open(0, &plain).unwrap();
+        let all: Vec<usize> = (0..PICTURES).collect();
+        let floats = codec.symbols(cache.batch(&all, &plain).activation).unwrap();
+        let (mut near, mut equal, mut count) = (0_usize, 0_usize, 0_usize);
+        for (index, expected) in floats.iter().enumerate() {
+            let found = encoder.symbols(cache.activation(index)).unwrap();
+            for (found, expected) in found.values().iter().zip(expected.values()) {
+                let apart = found.abs_diff(*expected);
+                near += usize::from(apart <= 1);
+                equal += usize::from(apart == 0);
+                count += 1;
+            }
+        }
+        assert_eq!(near, count, "{kind}");
+        assert!(equal * 100 >= count * 90, "{kind}: {equal} of {count}");
+        let integers = |chunk: &[usize]| {
+            let one = |index: &usize| encoder.symbols(cache.activation(*index));
+            chunk.iter().map(one).collect()
+        };
+        let ours = evaluate_symbols(&codec, integers, &tail, &cache).unwrap();
+        let theirs = evaluate(&codec, &tail, &cache, &plain).unwrap();
+        let pairs = ours.predictions.iter().zip(&theirs.predictions);
+        let same = pairs.filter(|(a, b)| a == b).count();
+        assert!(same >= PICTURES - 2, "{kind}: {same}");
+        let longer = ours.mean_bytes() / theirs.mean_bytes();
+        assert!((0.97..1.03).contains(&longer), "{kind}: {longer}");
+    }
+}
+
+#[test]
+fn what_has_no_form_in_integers_is_named() {
+    let plain = Device::flex();
+    let cache = cache(PICTURES, &plain);
+    let light = UnitConfig::light(cache.shape(), 4, 2, 0.25, 1);
+    let EncoderKind::Light { hidden, groups, .. } = light.encoder else {
+        panic!("a light unit has a light encoder");
+    };
+    let gdn = UnitConfig {
+        encoder: EncoderKind::Light {
+            hidden,
+            groups,
+            gdn: true,
+        },
+        ..light
+    };
+    let bottlenet = UnitConfig::bottlenet(cache.shape(), 3, 2);
+    for (unit, what) in [(gdn, "divisive"), (bottlenet, "sigmoid")] {
+        let error = IntegerEncoder::fit(&trained(&unit, &cache, 5), &cache, 8).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    let sound = trained(&UnitConfig::conv(cache.shape(), 4, 2, 0.25), &cache, 5);
+    let mut foreign = sound.clone();
+    foreign.config.encoder = EncoderKind::Conv { hidden: 7 };
+    let error = IntegerEncoder::fit(&foreign, &cache, 8).unwrap_err();
+    assert!(matches!(error, IntegerError::State(_)), "{error}");
+    let encoder = IntegerEncoder::fit(&sound, &cache, 8).unwrap();
+    let mut broken = cache.activation(0).to_vec();
+    assert!(encoder.symbols(&broken[1..]).is_err());
+    broken[5] = f32::NAN;
+    let error = encoder.symbols(&broken).unwrap_err().to_string();
+    assert!(error.contains("position 5 is NaN"), "{error}");
 }

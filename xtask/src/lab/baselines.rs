@@ -1,10 +1,11 @@
 //! `train --baselines`: rivals at the same split point, closed loop on the whole test set.
 
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use split_backbone::Part;
 use split_bottleneck::{
-    ActivationCache, Bank, Evaluation, HuffmanRival, Klt, Rung, TablePictures,
-    activation_latent_shape, evaluate, evaluate_without_unit,
+    ActivationCache, Bank, Evaluation, HuffmanRival, IntegerEncoder, Klt, Rung, TablePictures,
+    activation_latent_shape, evaluate, evaluate_symbols, evaluate_without_unit,
 };
 use split_tensor::{
     Codec, FitConfig, FreqTable, Latent, LatentShape, Quantizer, Symbols, TableSet, ValueRange,
@@ -63,6 +64,7 @@ pub(crate) fn add(
     }
     for (index, one) in trained.iter().enumerate() {
         rows.push(ground.huffman(bank, index, one)?);
+        rows.push(ground.integer_encoder(bank, index, one)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -164,6 +166,24 @@ impl Ground<'_> {
         Ok(Row {
             name: format!("huffman {}", one.rung.name),
             kind: "huffman".to_owned(),
+            ..row
+        })
+    }
+
+    /// A trained rung whose unit encoder computes with integers of eight bits.
+    fn integer_encoder(&self, bank: &Bank, index: usize, one: &Trained) -> Result<Row> {
+        let codec = bank.open(index, &self.setup.device)?;
+        let encoder = IntegerEncoder::fit(&one.rung, self.training, FIT_PICTURES)?;
+        let symbols = |pictures: &[usize]| {
+            let all = pictures.par_iter();
+            all.map(|index| encoder.symbols(self.cache.activation(*index)))
+                .collect()
+        };
+        let result = evaluate_symbols(&codec, symbols, &self.setup.opened.tail, self.cache)?;
+        let row = rung_row(self.base, self.setup, one, &codec, &result)?;
+        Ok(Row {
+            name: format!("int8-encoder {}", one.rung.name),
+            kind: "int8-encoder".to_owned(),
             ..row
         })
     }

@@ -287,7 +287,7 @@ fn kinds(document: &RaDocument) -> Vec<String> {
 
 /// The same kind looks the same in every document; kinds that are not listed share what is left.
 fn look(kind: &str, place: usize) -> usize {
-    const LISTED: [&str; 16] = [
+    const LISTED: [&str; 17] = [
         "unit",
         "paper-unit",
         "webp",
@@ -304,6 +304,7 @@ fn look(kind: &str, place: usize) -> usize {
         "cr-bq",
         "bottlenet-pp",
         "huffman",
+        "int8-encoder",
     ];
     let listed = LISTED.iter().position(|known| *known == kind);
     listed.unwrap_or(LISTED.len() + place)
