@@ -14,6 +14,9 @@ pub struct SpeedLine {
     /// The step: `forward` (the whole network), `head`, `head-unit` (head and unit encoder), `unit-encode`,
     /// `code`, `decode`, ...
     pub what: String,
+    /// The command that timed it.
+    #[serde(default)]
+    pub command: String,
     /// Backbone.
     pub model: String,
     /// Where it is cut, in lines that say so.

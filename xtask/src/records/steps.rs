@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter, Write as _};
 
 use crate::SpeedLine;
 use crate::chart::figure;
+use crate::systems::commands_block;
 use crate::table::Table;
 
 /// In the order of the work; steps unknown here come last.
@@ -118,7 +119,7 @@ pub(crate) fn steps(lines: &[SpeedLine]) -> String {
     let subjects = grouped(&newest, |line| {
         (Subject::of(line), &line.machine.cpu, line.threads)
     });
-    let mut out = String::new();
+    let mut out = commands_block(newest.iter().map(|line| line.command.as_str()));
     for ((subject, cpu, threads), lines) in subjects {
         let mut commits: Vec<&str> = lines.iter().map(|line| line.git.as_str()).collect();
         commits.sort_unstable();

@@ -54,12 +54,12 @@ pub fn system_table(text: &str) -> Result<String, SystemError> {
             return Err(SystemError::Schema { found });
         }
     };
-    let head = match schema {
-        // Each of its tables says which commit and machine it is of.
-        "split-speed/1" if !networks::are_all(&lines) => block(&commands(&lines)),
-        _ => of_last(&lines) + &block(&commands(&lines)),
-    };
-    Ok(head + &body)
+    if schema == "split-speed/1" && !networks::are_all(&lines) {
+        // Each of its tables says which commit and machine it is of; what was timed anew is left out.
+        return Ok(body);
+    }
+    let commands = lines.iter().map(|line| word(line, "command"));
+    Ok(of_last(&lines) + &commands_block(commands) + &body)
 }
 
 /// Lines that need no arranging.
@@ -68,15 +68,11 @@ fn as_they_are(schema: &str, lines: &[Value]) -> String {
     record_table(schema, &lines).map_or_else(String::new, |table| table.markdown())
 }
 
-/// Commands that wrote the lines.
-fn commands(lines: &[Value]) -> String {
-    let mut commands: Vec<&str> = lines.iter().map(|line| word(line, "command")).collect();
+/// Commands of lines, each run once.
+pub(crate) fn commands_block<'a>(commands: impl Iterator<Item = &'a str>) -> String {
+    let mut commands: Vec<&str> = commands.collect();
     commands.dedup();
-    commands.join("\n")
-}
-
-fn block(text: &str) -> String {
-    format!("```\n{text}\n```\n\n")
+    format!("```\n{}\n```\n\n", commands.join("\n"))
 }
 
 /// Where the last of the lines comes from.
