@@ -66,6 +66,7 @@ mod commands {
             ("huffman", 3),
             ("int4", 2),
             ("int8", 2),
+            ("int8-encoder", 3),
             ("pca", 10),
             ("step-only", 6),
             ("unit", 3),
@@ -87,6 +88,58 @@ mod commands {
         let names = ["continuous-1", "continuous-12"].map(|name| row(name).bytes);
         assert!(names[1] < names[0], "{names:?}");
         assert!(dir.path().join("continuous.safetensors").exists());
+        // An encoder in integers changes a symbol here and there.
+        for unit in ["unit-1", "klt-1", "light-1"] {
+            let integers = row(&format!("int8-encoder {unit}")).bytes;
+            let ratio = integers / row(unit).bytes;
+            assert!((0.95..1.05).contains(&ratio), "{unit}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn published_bottlenecks_need_no_unit_beside_them() {
+        let dir = TempDir::new().unwrap();
+        let short = [
+            "--steps",
+            "3",
+            "--warmup-steps",
+            "1",
+            "--no-rivals",
+            "--no-flips",
+            "--published",
+            "--units",
+        ];
+        succeed(&lab("train", dir.path(), &short));
+        let text = fs::read_to_string(dir.path().join("results.json")).unwrap();
+        let document = RaDocument::parse(&text).unwrap();
+        for kind in ["cr-bq", "bottlenet-pp"] {
+            let rows: Vec<_> = document
+                .rows
+                .iter()
+                .filter(|row| row.kind == kind)
+                .collect();
+            assert_eq!(rows.len(), 5, "{kind}");
+            // At most a byte a value, eight by eight of them for each channel: pictures that take fewer bits are sent in fewer.
+            for (row, channels) in rows.iter().zip([1.0, 2.0, 3.0, 6.0, 9.0]) {
+                let apart = row.bytes_payload.unwrap() / (64.0 * channels);
+                assert!((0.4..1.1).contains(&apart), "{}: {apart}", row.name);
+            }
+        }
+        let output = lab("train", dir.path(), &["--units"]);
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("--units names no layout"), "{said}");
+    }
+
+    #[test]
+    fn weights_that_nobody_would_read_are_refused() {
+        let dir = TempDir::new().unwrap();
+        let output = lab("train", dir.path(), &["--weights", "mine.safetensors"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && said.contains("--weights is not read"),
+            "{said}"
+        );
     }
 
     #[test]

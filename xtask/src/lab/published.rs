@@ -11,7 +11,7 @@ use split_bottleneck::{
     TrainConfig, UnitConfig, evaluate,
 };
 
-use crate::record::Document;
+use crate::record::{Document, Row};
 use crate::report::{base_row, rung_row, test_cache};
 use crate::rung::{Task, Trained, count, now};
 use crate::setup::Setup;
@@ -133,9 +133,12 @@ pub(crate) fn measure(
     for (index, one) in trained.iter().enumerate() {
         let codec = bank.open(index, &setup.device)?;
         let result = evaluate(&codec, &setup.opened.tail, &cache, &setup.device)?;
-        document
-            .rows
-            .push(rung_row(&base, setup, one, &codec, &result)?);
+        document.rows.push(Row {
+            // What is sent has a fixed length: there is nothing to estimate.
+            estimated_bytes: None,
+            flush_bytes: None,
+            ..rung_row(&base, setup, one, &codec, &result)?
+        });
     }
     Ok(())
 }
