@@ -144,12 +144,12 @@ impl IntegerEncoder {
         let mut sums = vec![0_i64; self.shape.len()];
         for branch in &self.branches {
             for (sum, value) in sums.iter_mut().zip(branch.forward(&quantized, self.input)) {
-                *sum += value;
+                *sum = sum.saturating_add(value);
             }
         }
         let half = 1_i64 << (FRACTION_BITS - 1);
         let symbols = sums.into_iter().map(|sum| {
-            let rounded = (sum + half) >> FRACTION_BITS;
+            let rounded = sum.saturating_add(half) >> FRACTION_BITS;
             i32::try_from(rounded).unwrap_or(if rounded < 0 { i32::MIN } else { i32::MAX })
         });
         Ok(Symbols::new(self.shape, symbols.collect())?)

@@ -137,8 +137,8 @@ mod demo {
         // A rung whose frames are a fraction of the picture's 7 kB, and that still knows most pictures.
         let top1 = rungs[0]["top1"].as_f64().unwrap();
         assert!(top1 > 70.0 && bytes[0] < 2_000.0, "{top1} at {}", bytes[0]);
-        let answer = demo.answers().find(|answer| answer["by"] == "edge");
-        assert!(answer.is_some());
+        let mut answers = demo.answers().take(100);
+        assert!(answers.any(|answer| answer["by"] == "edge"));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 use split_backbone::Part;
 use split_bottleneck::{
-    ActivationCache, Bank, Evaluation, HuffmanRival, IntegerEncoder, Klt, Rung, TablePictures,
-    activation_latent_shape, evaluate, evaluate_symbols, evaluate_without_unit,
+    ActivationCache, Bank, Evaluation, HuffmanRival, IntegerEncoder, IntegerError, Klt, Rung,
+    TablePictures, activation_latent_shape, evaluate, evaluate_symbols, evaluate_without_unit,
 };
 use split_tensor::{
     Codec, FitConfig, FreqTable, Latent, LatentShape, Quantizer, Symbols, TableSet, ValueRange,
@@ -64,7 +64,7 @@ pub(crate) fn add(
     }
     for (index, one) in trained.iter().enumerate() {
         rows.push(ground.huffman(bank, index, one)?);
-        rows.push(ground.integer_encoder(bank, index, one)?);
+        rows.extend(ground.integer_encoder(bank, index, one)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -171,9 +171,17 @@ impl Ground<'_> {
     }
 
     /// A trained rung whose unit encoder computes with integers of eight bits.
-    fn integer_encoder(&self, bank: &Bank, index: usize, one: &Trained) -> Result<Row> {
+    /// Nothing for one that has no form in integers.
+    fn integer_encoder(&self, bank: &Bank, index: usize, one: &Trained) -> Result<Option<Row>> {
         let codec = bank.open(index, &self.setup.device)?;
-        let encoder = IntegerEncoder::fit(&one.rung, self.training, FIT_PICTURES)?;
+        let encoder = match IntegerEncoder::fit(&one.rung, self.training, FIT_PICTURES) {
+            Ok(encoder) => encoder,
+            Err(why @ (IntegerError::Unsupported { .. } | IntegerError::TooWide { .. })) => {
+                eprintln!("no encoder in integers for {}: {why}", one.rung.name);
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
         let symbols = |pictures: &[usize]| {
             let all = pictures.par_iter();
             all.map(|index| encoder.symbols(self.cache.activation(*index)))
@@ -181,11 +189,11 @@ impl Ground<'_> {
         };
         let result = evaluate_symbols(&codec, symbols, &self.setup.opened.tail, self.cache)?;
         let row = rung_row(self.base, self.setup, one, &codec, &result)?;
-        Ok(Row {
+        Ok(Some(Row {
             name: format!("int8-encoder {}", one.rung.name),
             kind: "int8-encoder".to_owned(),
             ..row
-        })
+        }))
     }
 
     fn measure(&self, quantizer: Quantizer, tables: TableSet) -> Result<Evaluation> {

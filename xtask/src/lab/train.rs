@@ -322,7 +322,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     rungs_are_trained();
     let rungs = trained.iter().map(|one| one.rung.clone()).collect();
     let mut bank = Bank::new(setup.opened.note.clone(), rungs)?;
-    write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
+    save_bank(&bank, &out)?;
     let train_name = format!(
         "{} pictures{}",
         pictures.len(),
@@ -346,7 +346,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     if args.baselines {
         baselines::add(&setup, args, &bank, &trained, &mut document)?;
     }
-    write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
+    save_bank(&bank, &out)?;
     document.save(&out.join("results.json"))?;
     document.save_csv(&out.join("results.csv"))?;
     crate::plot::save(&document, &out.join("curve.svg"))?;
@@ -364,6 +364,14 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         out.display(),
         started.elapsed().as_secs_f64()
     );
+    Ok(())
+}
+
+/// Published bottlenecks alone make no bank, and one of an earlier run is worth more than an empty one.
+fn save_bank(bank: &Bank, out: &Path) -> Result<()> {
+    if !bank.rungs().is_empty() {
+        write_whole(&out.join("bank.safetensors"), &bank.to_bytes()?)?;
+    }
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use std::ops::{AddAssign, Mul};
 
 use super::{FRACTION_BITS, IntegerError, range_of};
 
-/// Products of eight by nine bits that 32 bits hold the sum of, with a sign and room for a bias.
-const PRODUCTS_MAX: usize = 1 << 14;
+/// Products of a weight (127 at most) and a value (255 at most) that 32 bits hold the sum of.
+const PRODUCTS_MAX: usize = 1 << 16;
 
 /// Channels and sides of what a layer takes or gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

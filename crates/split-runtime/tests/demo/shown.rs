@@ -39,7 +39,8 @@ impl Shown {
         let mut command = Command::new(env!("CARGO_BIN_EXE_split-demo"));
         command
             .current_dir(folder)
-            .args(["--page", "127.0.0.1:0", "--per-minute", "1200"]);
+            .args(["--page", "127.0.0.1:0", "--per-minute", "1200"])
+            .args(["--deadline-ms", "2500"]);
         Self::shows(&mut command)
     }
 

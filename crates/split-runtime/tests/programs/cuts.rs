@@ -6,7 +6,9 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::bank::{PICTURES, Rig, SPLIT};
-use super::processes::{Edge, device, device_alone, failure_of, lines_of, output, printed};
+use super::processes::{
+    Edge, Piped as _, device, device_alone, eventually, failure_of, lines_of, output, printed,
+};
 
 /// Folders as one argument.
 fn folders(models: &[&PathBuf]) -> PathBuf {
@@ -104,6 +106,28 @@ fn a_cut_that_the_edge_does_not_serve_is_left_out_and_named() {
 }
 
 #[test]
+fn what_edges_serve_is_heeded_from_picture_to_picture() {
+    let rig = Rig::new();
+    let edge = Edge::start(&rig.models, &[]);
+    let early = rig.early_model();
+    let mut command = device(&folders(&[&rig.model, &early]), &edge.address);
+    command.args(["--json", "--fallback", "none", "--policy", "throughput"]);
+    let mut device = command.arg("-").piped();
+    let line = eventually(|| {
+        let line = device.ask(&rig.files[0]);
+        (line["by"] == "edge").then_some(line)
+    });
+    assert_eq!(line["split"], SPLIT, "{line}");
+    // The next edge serves the other cut too, whose rungs are more accurate.
+    let address = edge.address.clone();
+    edge.kill();
+    let edge = Edge::start_at(&rig.models, &address, &[]);
+    eventually(|| (device.ask(&rig.files[1])["split"] == "layer1").then_some(()));
+    drop(device);
+    edge.drain();
+}
+
+#[test]
 fn a_measured_menu_names_all_cuts_and_is_taken_back() {
     let rig = Rig::new();
     let early = rig.early_model();
@@ -127,6 +151,11 @@ fn a_measured_menu_names_all_cuts_and_is_taken_back() {
             _ => assert_eq!(entry["kind"], "device-only"),
         }
     }
+    // Without the edge that was named there is nothing to measure.
+    let mut command = device(&folders(&[&rig.model, &early]), "127.0.0.1:1");
+    command.args(["--print-menu", "--connect-ms", "50"]);
+    let said = failure_of(&mut command);
+    assert!(said.contains("leave --edge out"), "{said}");
     let file = rig.models.with_file_name("menu.json");
     std::fs::write(&file, text).unwrap();
     let more = ["--policy", "throughput", "--menu", file.to_str().unwrap()];

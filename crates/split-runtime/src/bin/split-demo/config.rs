@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -140,11 +140,16 @@ impl Served {
                 model
             }
         };
+        let loaded = Model::load(&model, &backend::open("flex")?)?;
+        ensure!(
+            !loaded.bank.rungs().is_empty(),
+            "the bank has no rung; `cargo xtask train` makes one with several"
+        );
         let repository = model
             .parent()
             .context("a model is a folder in a repository")?;
         Ok(Self {
-            loaded: Model::load(&model, &backend::open("flex")?)?,
+            loaded,
             repository: repository.to_owned(),
             model,
             folder,

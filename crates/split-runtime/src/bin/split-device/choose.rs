@@ -70,29 +70,46 @@ pub(crate) enum Chooser {
     Policy(Box<Learning>),
 }
 
+/// Makes a policy that has seen nothing yet.
+type MakePolicy = fn() -> Box<dyn Policy>;
+
 /// A policy that learns from answers.
 pub(crate) struct Learning {
+    make: MakePolicy,
+    /// Everything that this device can do.
+    all: Choices,
+    /// Models that edges were seen to serve last.
+    accepted: Vec<u8>,
+    /// Counts changes of `now`: an answer to an entry of another menu says nothing of this one.
+    generation: u32,
     policy: Box<dyn Policy>,
-    menu: Menu,
-    /// For each entry of the menu, the rung that it is; none for the device alone.
-    places: Vec<Option<Place>>,
+    /// What of it edges serve.
+    now: Choices,
     answers: Vec<AnswerSeen>,
     last: Option<Time>,
     period_us: f64,
+}
+
+/// What a policy chooses from.
+#[derive(Clone)]
+struct Choices {
+    menu: Menu,
+    /// For each entry of the menu, the rung that it is; none for the device alone.
+    places: Vec<Option<Place>>,
 }
 
 /// What the settings ask for, checked before a model is loaded.
 pub(crate) enum Wanted {
     Fixed,
     Local,
-    Policy(Box<dyn Policy>, Option<Menu>),
+    Policy(MakePolicy, Option<Menu>),
 }
 
 impl Wanted {
     /// # Errors
     /// For an unknown policy, and for a menu that can't be read.
     pub(crate) fn new(settings: &DeviceSettings) -> Result<Self> {
-        let policy: Box<dyn Policy> = match settings.policy()? {
+        let make: MakePolicy = match settings.policy()? {
             "fixed" => return Ok(Self::Fixed),
             "device-only" => {
                 ensure!(
@@ -102,17 +119,22 @@ impl Wanted {
                 );
                 return Ok(Self::Local);
             }
-            "own" => Box::new(Own::new(OwnConfig::default())),
-            "throughput" => Box::new(Throughput::default()),
-            "neurosurgeon" => Box::new(Neurosurgeon::default()),
-            "dynamic-split" => Box::new(DynamicSplit::default()),
+            "own" => || Box::new(Own::new(OwnConfig::default())),
+            "throughput" => || Box::new(Throughput::default()),
+            "neurosurgeon" => || Box::new(Neurosurgeon::default()),
+            "dynamic-split" => || Box::new(DynamicSplit::default()),
             other => bail!(
                 "policy {other:?} is unknown; known are {}",
                 POLICIES.join(", ")
             ),
         };
         let menu = settings.menu.as_deref().map(menu_of_file).transpose()?;
-        Ok(Self::Policy(policy, menu))
+        Ok(Self::Policy(make, menu))
+    }
+
+    /// Whether a policy chooses from a menu that is made here.
+    pub(crate) fn makes_menu(&self) -> bool {
+        matches!(self, Self::Policy(_, None))
     }
 }
 
@@ -128,20 +150,23 @@ impl Chooser {
         models: &[Weighed<'_>],
         local: bool,
     ) -> Result<Self> {
-        let (policy, menu) = match wanted {
+        let (make, menu) = match wanted {
             Wanted::Fixed => return Ok(Self::Fixed(fixed)),
             Wanted::Local => return Ok(Self::Local),
-            Wanted::Policy(policy, menu) => (policy, menu),
+            Wanted::Policy(make, menu) => (make, menu),
         };
         let all = match menu {
             Some(menu) => menu,
             None => menu_of_banks(models)?,
         };
-        let (menu, places) = usable(&all, models, local)?;
+        let all = usable(&all, models, local)?;
         Ok(Self::Policy(Box::new(Learning {
-            policy,
-            menu,
-            places,
+            make,
+            now: all.clone(),
+            all,
+            accepted: Vec::new(),
+            generation: 0,
+            policy: make(),
             answers: Vec::new(),
             last: None,
             period_us: 0.0,
@@ -163,20 +188,66 @@ impl Chooser {
     /// What a policy chooses from.
     pub(crate) fn menu(&self) -> Option<&Menu> {
         match self {
-            Self::Policy(learning) => Some(&learning.menu),
+            Self::Policy(learning) => Some(&learning.now.menu),
             Self::Fixed(_) | Self::Local => None,
         }
     }
 
-    /// Shows what became of a frame.
-    pub(crate) fn learn(&mut self, seen: AnswerSeen) {
-        if let Self::Policy(learning) = self {
+    /// Tells which models edges serve now; gives those whose rungs are left out from here on, where that
+    /// changed. If none were left everything stays: then the device answers, and says why.
+    pub(crate) fn serve(&mut self, accepted: &[u8]) -> Option<Vec<usize>> {
+        match self {
+            Self::Policy(learning) => learning.serve(accepted),
+            Self::Fixed(_) | Self::Local => None,
+        }
+    }
+
+    /// Changes with the menu: entries of another one are not this one's.
+    pub(crate) fn generation(&self) -> u32 {
+        match self {
+            Self::Policy(learning) => learning.generation,
+            Self::Fixed(_) | Self::Local => 0,
+        }
+    }
+
+    /// Shows what became of a frame that was chosen from the menu of `generation`.
+    pub(crate) fn learn(&mut self, seen: AnswerSeen, generation: u32) {
+        if let Self::Policy(learning) = self
+            && learning.generation == generation
+        {
             learning.answers.push(seen);
         }
     }
 }
 
 impl Learning {
+    fn serve(&mut self, accepted: &[u8]) -> Option<Vec<usize>> {
+        if self.accepted == accepted {
+            return None;
+        }
+        self.accepted = accepted.to_vec();
+        let served = |place: &Place| accepted.iter().any(|one| usize::from(*one) == place.model);
+        let now = self
+            .all
+            .only(|place| place.is_none_or(|place| served(&place)))?;
+        if now.menu == self.now.menu {
+            return None;
+        }
+        // What it learned of the link is lost too; edges change what they serve now and then.
+        self.policy = (self.make)();
+        self.answers.clear();
+        self.generation += 1;
+        self.now = now;
+        let all = self.all.places.iter().flatten();
+        let mut left_out: Vec<usize> = all
+            .filter(|place| !served(place))
+            .map(|place| place.model)
+            .collect();
+        left_out.sort_unstable();
+        left_out.dedup();
+        Some(left_out)
+    }
+
     fn pick(&mut self, now: Time, budget_us: u64, in_flight: &[InFlight]) -> Pick {
         if let Some(last) = self.last {
             let us = u32::try_from(now.since(last)).map_or(f64::from(u32::MAX), f64::from);
@@ -191,15 +262,31 @@ impl Learning {
             in_flight,
             answers: &self.answers,
         };
-        let choice = self.policy.decide(&observation, &self.menu, now);
+        let choice = self.policy.decide(&observation, &self.now.menu, now);
         self.answers.clear();
         match choice {
             Choice::GiveUp => Pick::GiveUp,
-            Choice::Entry(entry) => match self.places.get(entry) {
+            Choice::Entry(entry) => match self.now.places.get(entry) {
                 Some(&Some(place)) => Pick::Rung { place, entry },
                 _ => Pick::Local,
             },
         }
+    }
+}
+
+impl Choices {
+    /// Those entries that are to stay; nothing if none of them is sent.
+    fn only(&self, stays: impl Fn(Option<Place>) -> bool) -> Option<Self> {
+        let pairs = self.menu.entries().iter().zip(&self.places);
+        let (entries, places): (Vec<_>, Vec<_>) = pairs
+            .filter(|(_, place)| stays(**place))
+            .map(|(entry, place)| (entry.clone(), *place))
+            .unzip();
+        if places.iter().all(Option::is_none) {
+            return None;
+        }
+        let menu = Menu::new(self.menu.splits().to_vec(), entries).ok()?;
+        Some(Self { menu, places })
     }
 }
 
@@ -235,8 +322,8 @@ pub(crate) fn menu_of_banks(models: &[Weighed<'_>]) -> Result<Menu> {
                 split,
                 rung: place,
                 bytes_mean: mean,
-                // What a menu takes.
-                bytes_p95: p95.clamp(mean, 3.0 * mean),
+                // What a menu takes; a mean that can't be meant is refused below.
+                bytes_p95: p95.min(3.0 * mean).max(mean),
                 accuracy: measured.top1,
                 head_us: times.head_us,
                 tail_us: EDGE_US,
@@ -261,12 +348,14 @@ pub(crate) fn menu_of_banks(models: &[Weighed<'_>]) -> Result<Menu> {
         tail_each_us: 0,
     });
     splits.push(ALONE.to_owned());
-    Menu::new(splits, entries).context("the menu made of the banks")
+    Menu::new(splits, entries).context(
+        "the menu made of the banks; give --menu FILE with some of their rungs, or fewer of --model",
+    )
 }
 
 /// What of a menu this device can do: rungs of its banks, found by split point and name, and the device alone
 /// where it is `local`. It sends no pictures.
-fn usable(menu: &Menu, models: &[Weighed<'_>], local: bool) -> Result<(Menu, Vec<Option<Place>>)> {
+fn usable(menu: &Menu, models: &[Weighed<'_>], local: bool) -> Result<Choices> {
     let mut entries = Vec::new();
     let mut places = Vec::new();
     for entry in menu.entries() {
@@ -292,7 +381,7 @@ fn usable(menu: &Menu, models: &[Weighed<'_>], local: bool) -> Result<(Menu, Vec
         splits.join(", ")
     );
     let menu = Menu::new(menu.splits().to_vec(), entries).context("the menu")?;
-    Ok((menu, places))
+    Ok(Choices { menu, places })
 }
 
 /// The rung that an entry is, if this device has it.

@@ -19,8 +19,8 @@ pub(crate) const PROGRAM: &str = "split-device";
 /// Longest deadline in milliseconds; the protocol allows no longer budget.
 const MAX_DEADLINE_MS: u64 = 60_000;
 
-/// Most pictures under way: their activations are held until they are answered.
-const MAX_IN_FLIGHT: u64 = 256;
+/// Most pictures under way: as many as an edge takes of one device, and activations are held meanwhile.
+const MAX_IN_FLIGHT: u64 = 64;
 
 /// What settings may hold, where their types allow more.
 pub(crate) const ALLOWED: &AllowedOf = &[
@@ -89,7 +89,8 @@ pub(crate) struct Cli {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DeviceSettings {
     /// Folder of the model: manifest, bank and weights, the same as on the edge. Several, separated by commas,
-    /// are cuts of one network, each with its bank; policies then choose the split point too.
+    /// are cuts of one network, each with its bank; policies then choose the split point too. A path that holds a
+    /// comma stands in the list of the file.
     #[arg(
         long,
         env = "SPLIT_DEVICE_MODEL",

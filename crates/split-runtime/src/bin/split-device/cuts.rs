@@ -37,6 +37,15 @@ pub(crate) struct Times {
 }
 
 impl Times {
+    /// Time to keep for an answer that is computed here: twice the slowest tail and 5 ms, since a machine that
+    /// does other things as well is slower than its best run. Several that begin together take turns; for those at
+    /// most half of the deadline is kept.
+    pub(crate) fn kept_us(&self, at_once: usize, deadline_us: u64) -> u64 {
+        let one = self.slowest_us * 2;
+        let all = one.saturating_mul(at_once as u64) + 5_000;
+        all.min(deadline_us / 2).max(one + 5_000)
+    }
+
     /// Takes over what the edge was seen to take for frames of some models.
     pub(crate) fn of_edge(&mut self, found: Vec<(usize, u64)>) {
         for (model, edge_us) in found {
@@ -106,12 +115,13 @@ impl Cuts {
         Ok(Place { model: 0, rung })
     }
 
-    /// Those of `models` as policies weigh them.
-    pub(crate) fn weighed(&self, models: &[usize], times: &[Measured]) -> Vec<Weighed<'_>> {
-        let weighed = models.iter().map(|&model| Weighed {
+    /// The models as policies weigh them.
+    pub(crate) fn weighed(&self, times: &[Measured]) -> Vec<Weighed<'_>> {
+        let pairs = self.0.iter().zip(times).enumerate();
+        let weighed = pairs.map(|(model, (cut, times))| Weighed {
             model,
-            bank: &self.0[model].model.bank,
-            times: times[model],
+            bank: &cut.model.bank,
+            times: *times,
         });
         weighed.collect()
     }
@@ -147,6 +157,17 @@ impl Cuts {
 impl Cut {
     pub(crate) fn split(&self) -> &str {
         &self.model.bank.backbone().split
+    }
+
+    /// The shortest frame of a grey picture, and its rung.
+    pub(crate) fn shortest_frame(&self, compute: &Compute) -> Option<(u16, Vec<u8>)> {
+        let activation = self.grey(compute);
+        let rungs = (0..self.model.bank.rungs().len()).filter_map(|rung| u16::try_from(rung).ok());
+        let frames = rungs.filter_map(|rung| {
+            let frame = self.stage.frame(rung, activation.clone()).ok()?;
+            Some((rung, frame))
+        });
+        frames.min_by_key(|(_, frame)| frame.len())
     }
 
     /// The activation of a grey picture.

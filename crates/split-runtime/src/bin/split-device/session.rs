@@ -24,8 +24,9 @@ use crate::program::signals::Signals;
 use crate::program::{backend, out};
 use crate::spans::Spans;
 
-/// Frames of each model that the edge is timed with at the start.
+/// Frames of each model that the edge is timed with at the start, and the time for each.
 const PROBES: usize = 5;
+const PROBE_US: u64 = 1_000_000;
 
 /// Answers every picture and prints a line for each.
 pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCode> {
@@ -45,8 +46,9 @@ pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCo
         }
         printer.print(&mut session)?;
     };
-    // What is under way is finished.
-    while session.land() {
+    // What is under way is finished, whatever comes.
+    let mut ended = ended;
+    while session.land(&mut signals, &mut ended) {
         printer.print(&mut session)?;
     }
     session.close();
@@ -73,7 +75,13 @@ pub(crate) fn print_menu(settings: &DeviceSettings) -> Result<ExitCode> {
     let mut settings = settings.clone();
     // Any policy that has one.
     settings.policy = Some("own".to_owned());
-    let session = Session::open(&settings, runtime()?)?;
+    let mut session = Session::open(&settings, runtime()?)?;
+    session.heed_edges();
+    ensure!(
+        session.device.is_none() || session.edge_was_timed,
+        "the edge did not answer, so its times are not known; start it, or leave --edge out for a menu with \
+         times assumed for it"
+    );
     let menu = session.chooser.menu().context("the policy has no menu")?;
     out::line(menu.to_json().trim_end())?;
     session.close();
@@ -159,8 +167,10 @@ struct Session {
     /// Pictures begun.
     begun: u64,
     flights: JoinSet<(u64, Landed)>,
-    /// What of `flights` still holds the link.
-    sent: BTreeMap<u64, InFlight>,
+    /// What of `flights` still holds the link, and which menu it was chosen from.
+    sent: BTreeMap<u64, (InFlight, u32)>,
+    /// Whether the edge answered frames of all models at the start.
+    edge_was_timed: bool,
     /// Outcomes by the number of their picture that nobody has read.
     outcomes: BTreeMap<u64, Outcome>,
 }
@@ -190,8 +200,8 @@ impl Session {
         };
         let mut times = cuts.warm_up(&compute, fixed, falls_back)?;
         // A machine that does other things as well is slower than its best run.
-        let kept_us = asked_us.unwrap_or(times.slowest_us * 2 + 5_000);
-        let mut served: Vec<usize> = (0..cuts.len()).collect();
+        let kept_us = asked_us.unwrap_or_else(|| times.kept_us(in_flight_max, deadline_us));
+        let mut edge_was_timed = false;
         let mut device = None;
         if !edges.is_empty() && !matches!(wanted, Wanted::Local) {
             let dispatcher = DispatcherConfig {
@@ -205,16 +215,16 @@ impl Session {
             options.tls = tls;
             let (connected, accepted) =
                 runtime.block_on(connected(options, connect, falls_back, &spans))?;
-            if let Some(accepted) = accepted {
-                served.retain(|&model| accepted.iter().any(|&one| usize::from(one) == model));
-                say_unserved(&cuts, &served);
-                let asked = if fixed.is_none() { &served[..] } else { &[] };
-                let found = ask_edge(&connected, &cuts, asked, &compute, deadline_us);
-                times.of_edge(runtime.block_on(found));
+            if wanted.makes_menu() {
+                let asked = accepted.unwrap_or_default();
+                let found = ask_edge(&connected, &cuts, &asked, &compute, deadline_us);
+                let found = runtime.block_on(found);
+                edge_was_timed = !asked.is_empty() && found.len() == asked.len();
+                times.of_edge(found);
             }
             device = Some(Arc::new(connected));
         }
-        let weighed = cuts.weighed(&served, &times.each);
+        let weighed = cuts.weighed(&times.each);
         let fixed = fixed.unwrap_or(Place { model: 0, rung: 0 });
         let chooser = Chooser::new(wanted, fixed, &weighed, falls_back)?;
         Ok(Self {
@@ -231,6 +241,7 @@ impl Session {
             begun: 0,
             flights: JoinSet::new(),
             sent: BTreeMap::new(),
+            edge_was_timed,
             outcomes: BTreeMap::new(),
         })
     }
@@ -257,12 +268,24 @@ impl Session {
         step
     }
 
-    /// Waits for the end of a frame; whether there was one under way.
-    fn land(&mut self) -> bool {
-        let landed = self.runtime.block_on(self.flights.join_next());
-        let any = landed.is_some();
+    /// Waits for the end of a frame, and listens for a first signal meanwhile; whether one was under way.
+    fn land(&mut self, signals: &mut Signals, ended: &mut Option<u8>) -> bool {
+        let flights = &mut self.flights;
+        if flights.is_empty() {
+            return false;
+        }
+        let landed = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                code = signals.end(1), if ended.is_none() => {
+                    *ended = Some(code);
+                    None
+                }
+                landed = flights.join_next() => landed,
+            }
+        });
         self.note(landed);
-        any
+        true
     }
 
     fn note(&mut self, landed: Option<Result<(u64, Landed), JoinError>>) {
@@ -272,8 +295,9 @@ impl Session {
             // Nobody cancels these tasks.
             Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
         };
-        self.sent.remove(&number);
-        self.chooser.learn(landed.seen);
+        if let Some((_, generation)) = self.sent.remove(&number) {
+            self.chooser.learn(landed.seen, generation);
+        }
         self.outcomes.insert(number, landed.outcome);
     }
 
@@ -316,7 +340,9 @@ impl Session {
     fn launch(&mut self, number: u64, ask: Ask, outcome: Outcome, clock: Clock) {
         let sent = clock.now();
         let bytes = u32::try_from(ask.request.body.len()).unwrap_or(u32::MAX);
-        self.sent.insert(number, InFlight { bytes, sent });
+        let generation = self.chooser.generation();
+        self.sent
+            .insert(number, (InFlight { bytes, sent }, generation));
         let flight = Flight {
             ask,
             sent,
@@ -335,7 +361,8 @@ impl Session {
     ) -> Result<Begun> {
         let preprocess = &self.cuts.first().model.opened.preprocess;
         let input = preprocess.input(picture, 0..1, &self.compute);
-        let in_flight: Vec<InFlight> = self.sent.values().copied().collect();
+        let in_flight: Vec<InFlight> = self.sent.values().map(|(frame, _)| *frame).collect();
+        self.heed_edges();
         let pick = self.chooser.pick(clock.now(), self.deadline_us, &in_flight);
         let model = match pick {
             Pick::Rung { place, .. } => place.model,
@@ -367,6 +394,18 @@ impl Session {
             }))),
             (Err(why), Some(own)) => Ok(Begun::Here(how_here(own.answer(), why, outcome))),
             (Err(why), None) => bail!("{why}"),
+        }
+    }
+
+    /// Leaves out models that no edge serves, and takes in those that one does again.
+    fn heed_edges(&mut self) {
+        let accepted = self.device.as_ref().and_then(|device| device.accepted());
+        let changed = accepted.and_then(|accepted| self.chooser.serve(&accepted));
+        for model in changed.into_iter().flatten() {
+            out::log(&format!(
+                "warning: the edge serves no {} with this bank; its rungs are left out",
+                self.cuts.get(model).split()
+            ));
         }
     }
 
@@ -444,46 +483,43 @@ async fn connected(
     }
 }
 
-/// Names the models that are left out because the edge doesn't serve them.
-fn say_unserved(cuts: &Cuts, served: &[usize]) {
-    for model in (0..cuts.len()).filter(|model| !served.contains(model)) {
-        out::log(&format!(
-            "warning: the edge serves no {} with this bank; its rungs are left out",
-            cuts.get(model).split()
-        ));
-    }
-}
-
-/// What the edge takes for a frame of each model, from frames of a grey picture; nothing for those that it
-/// doesn't answer.
+/// What the edge takes for a frame of each of these models, from the shortest frames of a grey picture; nothing
+/// for those that it doesn't answer soon.
 async fn ask_edge(
     device: &Device,
     cuts: &Cuts,
-    served: &[usize],
+    models: &[u8],
     compute: &Compute,
     deadline_us: u64,
 ) -> Vec<(usize, u64)> {
+    let budget_us = u32::try_from(deadline_us.min(PROBE_US)).unwrap_or(u32::MAX);
     let mut found = Vec::new();
-    for &model in served {
-        let cut = cuts.get(model);
-        let Ok(body) = cut.stage.frame(0, cut.grey(compute)) else {
+    for &split in models {
+        let model = usize::from(split);
+        let Some((rung, body)) = cuts.get(model).shortest_frame(compute) else {
             continue;
         };
         let mut times = Vec::new();
         for _ in 0..PROBES {
             let request = OwnedRequest {
-                split: u8::try_from(model).unwrap_or(u8::MAX),
-                rung: 0,
-                budget_us: u32::try_from(deadline_us).unwrap_or(u32::MAX),
+                split,
+                rung,
+                budget_us,
                 body: body.clone(),
             };
-            if let Ok(Reply::Edge(answer)) = device.request(request).await {
-                times.push(u64::from(answer.compute_us));
+            match device.request(request).await {
+                Ok(Reply::Edge(answer)) => times.push(u64::from(answer.compute_us)),
+                // One that is slow or stands still is not asked again before the first picture.
+                _ => break,
             }
         }
         times.sort_unstable();
-        if let Some(&median) = times.get(times.len() / 2) {
-            found.push((model, median));
+        match times.get(times.len() / 2) {
+            Some(&median) => found.push((model, median)),
+            None => out::log(&format!(
+                "warning: the edge answered no frame of {} at the start; a time is assumed for it",
+                cuts.get(model).split()
+            )),
         }
     }
     found

@@ -69,6 +69,24 @@ impl Device {
         Err(DeviceError::NotConnected { detail })
     }
 
+    /// Contracts that an edge takes frames of at this moment, by index; nothing while no connection is open.
+    #[must_use]
+    pub fn accepted(&self) -> Option<Vec<u8>> {
+        let links = self.core.links();
+        let links = links.borrow();
+        let mut accepted: Vec<u8> = Vec::new();
+        let mut any = false;
+        for link in links.iter() {
+            if let LinkState::Open(contracts) = link {
+                any = true;
+                accepted.extend(contracts);
+            }
+        }
+        accepted.sort_unstable();
+        accepted.dedup();
+        any.then_some(accepted)
+    }
+
     /// Has a frame answered by an edge.
     ///
     /// # Errors
