@@ -254,7 +254,7 @@ mod tests {
     fn text_around_tables_stays_and_a_second_run_changes_nothing() {
         let once = check("# A\n<!-- record:ra-x brief -->old<!-- end -->\nB\n<!-- record:ra-x full -->\n<!-- end -->\nC").unwrap();
         assert!(
-            once.starts_with("# A\n<!-- record:ra-x brief -->\n\nb cut at s"),
+            once.starts_with("# A\n<!-- record:ra-x brief -->\n\nNetwork b cut at s"),
             "{once}"
         );
         assert!(once.ends_with("<!-- end -->\nC"), "{once}");
