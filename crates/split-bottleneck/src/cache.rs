@@ -128,6 +128,12 @@ impl ActivationCache {
         Ok(())
     }
 
+    /// Indices of up to `limit` pictures, at least one where there are any, spread evenly.
+    pub(crate) fn spread(&self, limit: usize) -> Vec<usize> {
+        let every = self.len().div_ceil(limit.max(1)).max(1);
+        (0..self.len()).step_by(every).collect()
+    }
+
     /// Number of pictures.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -72,9 +72,9 @@ impl IntegerEncoder {
     pub fn fit(rung: &Rung, cache: &ActivationCache, limit: usize) -> Result<Self, IntegerError> {
         let config = &rung.config;
         let shape = config.latent_shape()?;
-        let every = cache.len().div_ceil(limit.max(1)).max(1);
-        let pictures: Vec<&[f32]> = (0..cache.len())
-            .step_by(every)
+        let indices = cache.spread(limit);
+        let pictures: Vec<&[f32]> = indices
+            .into_iter()
             .map(|index| cache.activation(index))
             .collect();
         let Some(first) = pictures.first() else {

@@ -100,8 +100,7 @@ impl Klt {
         if cache.is_empty() || limit == 0 {
             return Err(KltError::Empty);
         }
-        let every = cache.len().div_ceil(limit).max(1);
-        let pictures = (0..cache.len()).step_by(every);
+        let pictures = cache.spread(limit);
         let places = (height / stride) * (width / stride);
         let patches = pictures.len() * places;
         let thin = (patches * values * values / 2).div_ceil(WORK_MAX).max(1);

@@ -50,8 +50,7 @@ impl HuffmanRival {
         limit: usize,
         device: &Device,
     ) -> Result<Self, RivalError> {
-        let every = cache.len().div_ceil(limit.max(1)).max(1);
-        let indices: Vec<usize> = (0..cache.len()).step_by(every).collect();
+        let indices = cache.spread(limit);
         let mut all = Vec::new();
         for chunk in indices.chunks(CHUNK) {
             let activation = cache.batch(chunk, device).activation;

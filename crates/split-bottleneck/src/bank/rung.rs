@@ -309,7 +309,7 @@ fn latent_range(unit: &Unit, training: TablePictures<'_>) -> [f32; 2] {
         ..
     } = training;
     let mut range = [f32::INFINITY, f32::NEG_INFINITY];
-    for chunk in spread(cache, limit).chunks(CHUNK) {
+    for chunk in cache.spread(limit).chunks(CHUNK) {
         let latent = unit.encoder.forward(cache.batch(chunk, device).activation);
         for value in floats(latent) {
             range = [range[0].min(value), range[1].max(value)];
@@ -326,12 +326,6 @@ fn symbol_of(value: f32, config: &UnitConfig) -> Result<i32, ConfigError> {
     Ok(symbols.values()[0])
 }
 
-/// Up to `limit` pictures of the cache, spread evenly over it.
-fn spread(cache: &ActivationCache, limit: usize) -> Vec<usize> {
-    let stride = cache.len().div_ceil(limit.max(1)).max(1);
-    (0..cache.len()).step_by(stride).collect()
-}
-
 /// Symbols of the first `limit` pictures of the cache, spread evenly over it.
 fn training_symbols(
     config: &UnitConfig,
@@ -342,7 +336,7 @@ fn training_symbols(
 ) -> Result<Vec<Symbols>, ConfigError> {
     let shape = config.latent_shape()?;
     let quantizer = config.quantizer()?;
-    let indices = spread(cache, limit);
+    let indices = cache.spread(limit);
     let mut symbols = Vec::with_capacity(indices.len());
     for chunk in indices.chunks(CHUNK) {
         let latent = unit.encoder.forward(cache.batch(chunk, device).activation);
