@@ -140,19 +140,7 @@ pub fn encode(
     (width, height): (usize, usize),
     quality: u8,
 ) -> Result<CodedPicture, RivalError> {
-    let (width, height) = checked_size(rgb8, width, height)?;
-    if quality > 100 {
-        return Err(RivalError::Quality { found: quality });
-    }
-    let file = match codec {
-        PictureCodec::Jpeg420 | PictureCodec::Jpeg444 => {
-            jpeg_file(codec, rgb8, (width, height), quality)?
-        }
-        PictureCodec::WebP | PictureCodec::WebPLossless => {
-            webp_file(codec, rgb8, (width, height), quality)?
-        }
-        PictureCodec::Png => png_file(rgb8, (width, height))?,
-    };
+    let file = file_of(codec, rgb8, (width, height), quality)?;
     let payload = match codec {
         PictureCodec::Jpeg420 | PictureCodec::Jpeg444 => container::jpeg_payload(&file),
         PictureCodec::WebP | PictureCodec::WebPLossless => container::webp_payload(&file),
@@ -169,6 +157,28 @@ pub fn encode(
         payload_bytes,
         rgb8: decoded,
     })
+}
+
+/// Codes a picture as [`encode`] does, and leaves it at that.
+///
+/// # Errors
+///
+/// [`RivalError`] if the size or quality is out of range or the encoder fails.
+pub fn file_of(
+    codec: PictureCodec,
+    rgb8: &[u8],
+    (width, height): (usize, usize),
+    quality: u8,
+) -> Result<Vec<u8>, RivalError> {
+    let size = checked_size(rgb8, width, height)?;
+    if quality > 100 {
+        return Err(RivalError::Quality { found: quality });
+    }
+    match codec {
+        PictureCodec::Jpeg420 | PictureCodec::Jpeg444 => jpeg_file(codec, rgb8, size, quality),
+        PictureCodec::WebP | PictureCodec::WebPLossless => webp_file(codec, rgb8, size, quality),
+        PictureCodec::Png => png_file(rgb8, size),
+    }
 }
 
 /// Pixels of a file that [`encode`] wrote.

@@ -21,6 +21,7 @@ mod programs {
     mod proxy;
     mod side_by_side;
     mod video;
+    mod whole;
 
     use std::fs;
     use std::path::Path;

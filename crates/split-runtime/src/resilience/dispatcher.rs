@@ -183,16 +183,23 @@ impl Dispatcher {
     /// Takes a request that has to be answered within `budget_us`; `None` if too many are open.
     #[must_use]
     pub fn submit(&mut self, now: Time, budget_us: u64) -> Option<RequestId> {
-        self.take(now, budget_us, self.config.fallback_us)
+        self.submit_with(now, budget_us, self.config.fallback_us)
     }
 
     /// Takes a request that the device can't answer by itself, whatever the config says.
     #[must_use]
     pub fn submit_without_fallback(&mut self, now: Time, budget_us: u64) -> Option<RequestId> {
-        self.take(now, budget_us, None)
+        self.submit_with(now, budget_us, None)
     }
 
-    fn take(&mut self, now: Time, budget_us: u64, fallback_us: Option<u64>) -> Option<RequestId> {
+    /// Takes a request whose own fallback takes `fallback_us`, whatever the config says; `None` for one without.
+    #[must_use]
+    pub fn submit_with(
+        &mut self,
+        now: Time,
+        budget_us: u64,
+        fallback_us: Option<u64>,
+    ) -> Option<RequestId> {
         self.advance(now);
         if self.open.len() >= self.config.open_max {
             return None;

@@ -10,6 +10,11 @@ pub(crate) mod folder;
 pub(crate) mod options;
 pub(crate) mod out;
 pub(crate) mod page;
+#[allow(
+    dead_code,
+    reason = "the edge reads pictures, the device sends them, the demo does neither"
+)]
+pub(crate) mod picture;
 pub(crate) mod settings;
 pub(crate) mod signals;
 

@@ -6,11 +6,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use split_bottleneck::Bank;
 use split_runtime::{
     AnswerSeen, Choice, DynamicSplit, Entry, EntryKind, InFlight, MAX_MENU_BYTES, Menu,
-    Neurosurgeon, Observation, Own, OwnConfig, Policy, Throughput, Time,
+    Neurosurgeon, Observation, Own, OwnConfig, Policy, Speeds, Throughput, Time,
 };
 
 use crate::config::DeviceSettings;
 use crate::program::POLICIES;
+use crate::program::picture::{self, Form};
 use crate::program::settings::read;
 
 /// Name under which a menu lists the device alone.
@@ -21,7 +22,7 @@ const P95_RATIO: f64 = 1.3;
 
 /// Of a batch at the edge, the time in a menu made here that isn't computing. Policies correct it from
 /// answers.
-const EDGE_US: u64 = 500;
+pub(crate) const EDGE_US: u64 = 500;
 
 /// Weight of the newest time between two pictures.
 const NEWEST: f64 = 0.2;
@@ -52,11 +53,20 @@ pub(crate) struct Weighed<'a> {
     pub(crate) times: Measured,
 }
 
+/// What can be sent of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The frame of a rung.
+    Rung(Place),
+    /// The picture itself.
+    Picture(Form),
+}
+
 /// What is done with a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pick {
-    /// Send it as this rung; `entry` is how the policy calls it.
-    Rung { place: Place, entry: usize },
+    /// Send this; `entry` is how the policy calls it.
+    Send { way: Way, entry: usize },
     /// Run the whole network here.
     Local,
     /// Nothing would be in time.
@@ -65,7 +75,7 @@ pub(crate) enum Pick {
 
 /// A policy with what it needs to know from picture to picture.
 pub(crate) enum Chooser {
-    Fixed(Place),
+    Fixed(Way),
     Local,
     Policy(Box<Learning>),
 }
@@ -94,15 +104,31 @@ pub(crate) struct Learning {
 #[derive(Clone)]
 struct Choices {
     menu: Menu,
-    /// For each entry of the menu, the rung that it is; none for the device alone.
-    places: Vec<Option<Place>>,
+    /// For each entry of the menu, what is sent; nothing for the device alone.
+    ways: Vec<Option<Way>>,
+    /// The index below which edges know pictures: behind those of the models.
+    pictures: usize,
 }
 
 /// What the settings ask for, checked before a model is loaded.
 pub(crate) enum Wanted {
     Fixed,
     Local,
-    Policy(MakePolicy, Option<Menu>),
+    Policy(MakePolicy, Source),
+}
+
+/// Where a menu comes from.
+pub(crate) enum Source {
+    File(Menu),
+    /// It is made here, of the banks and of these forms of pictures.
+    Here(Vec<PictureEntry>),
+}
+
+/// A form in which pictures may be sent, with the entry that it is. Its times are measured later.
+#[derive(Clone, Debug)]
+pub(crate) struct PictureEntry {
+    pub(crate) form: Form,
+    pub(crate) entry: Entry,
 }
 
 impl Wanted {
@@ -128,13 +154,43 @@ impl Wanted {
                 POLICIES.join(", ")
             ),
         };
-        let menu = settings.menu.as_deref().map(menu_of_file).transpose()?;
-        Ok(Self::Policy(make, menu))
+        let (menu, record) = (settings.menu.as_deref(), settings.picture_record.as_deref());
+        let source = match (menu, record) {
+            (Some(_), Some(_)) => {
+                bail!(
+                    "menu and picture-record: a menu file names pictures itself; leave out one of them"
+                )
+            }
+            (Some(menu), None) => Source::File(menu_of_file(menu)?),
+            (None, Some(record)) => Source::Here(pictures_of_record(record)?),
+            (None, None) => Source::Here(Vec::new()),
+        };
+        Ok(Self::Policy(make, source))
     }
 
     /// Whether a policy chooses from a menu that is made here.
     pub(crate) fn makes_menu(&self) -> bool {
-        matches!(self, Self::Policy(_, None))
+        matches!(self, Self::Policy(_, Source::Here(_)))
+    }
+
+    /// The pictures of a menu that is made here.
+    pub(crate) fn pictures_mut(&mut self) -> &mut [PictureEntry] {
+        match self {
+            Self::Policy(_, Source::Here(pictures)) => pictures,
+            _ => &mut [],
+        }
+    }
+
+    /// Whether a policy chooses from a menu with pictures.
+    pub(crate) fn has_pictures(&self) -> bool {
+        match self {
+            Self::Policy(_, Source::Here(pictures)) => !pictures.is_empty(),
+            Self::Policy(_, Source::File(menu)) => {
+                let mut entries = menu.entries().iter();
+                entries.any(|entry| form_of(entry).is_some())
+            }
+            Self::Fixed | Self::Local => false,
+        }
     }
 }
 
@@ -146,18 +202,18 @@ impl Chooser {
     /// For a menu that doesn't fit the banks, and for banks that were never measured.
     pub(crate) fn new(
         wanted: Wanted,
-        fixed: Place,
+        fixed: Way,
         models: &[Weighed<'_>],
         local: bool,
     ) -> Result<Self> {
-        let (make, menu) = match wanted {
+        let (make, source) = match wanted {
             Wanted::Fixed => return Ok(Self::Fixed(fixed)),
             Wanted::Local => return Ok(Self::Local),
-            Wanted::Policy(make, menu) => (make, menu),
+            Wanted::Policy(make, source) => (make, source),
         };
-        let all = match menu {
-            Some(menu) => menu,
-            None => menu_of_banks(models)?,
+        let all = match source {
+            Source::File(menu) => menu,
+            Source::Here(pictures) => menu_of_banks(models, pictures)?,
         };
         let all = usable(&all, models, local)?;
         Ok(Self::Policy(Box::new(Learning {
@@ -176,8 +232,8 @@ impl Chooser {
     /// Chooses for a picture that has `budget_us` left, behind frames that are `in_flight`.
     pub(crate) fn pick(&mut self, now: Time, budget_us: u64, in_flight: &[InFlight]) -> Pick {
         match self {
-            Self::Fixed(place) => Pick::Rung {
-                place: *place,
+            Self::Fixed(way) => Pick::Send {
+                way: *way,
                 entry: 0,
             },
             Self::Local => Pick::Local,
@@ -193,8 +249,8 @@ impl Chooser {
         }
     }
 
-    /// Tells which models edges serve now; gives those whose rungs are left out from here on, where that
-    /// changed. If none were left everything stays: then the device answers, and says why.
+    /// Tells which models edges serve now, pictures behind the last of them; gives those that are left out from
+    /// here on, where that changed. If none were left everything stays: then the device answers, and says why.
     pub(crate) fn serve(&mut self, accepted: &[u8]) -> Option<Vec<usize>> {
         match self {
             Self::Policy(learning) => learning.serve(accepted),
@@ -226,10 +282,13 @@ impl Learning {
             return None;
         }
         self.accepted = accepted.to_vec();
-        let served = |place: &Place| accepted.iter().any(|one| usize::from(*one) == place.model);
-        let now = self
-            .all
-            .only(|place| place.is_none_or(|place| served(&place)))?;
+        let pictures = self.all.pictures;
+        let index = |way: &Way| match way {
+            Way::Rung(place) => place.model,
+            Way::Picture(_) => pictures,
+        };
+        let served = |way: &Way| accepted.iter().any(|one| usize::from(*one) == index(way));
+        let now = self.all.only(|way| way.is_none_or(|way| served(&way)))?;
         if now.menu == self.now.menu {
             return None;
         }
@@ -238,11 +297,8 @@ impl Learning {
         self.answers.clear();
         self.generation += 1;
         self.now = now;
-        let all = self.all.places.iter().flatten();
-        let mut left_out: Vec<usize> = all
-            .filter(|place| !served(place))
-            .map(|place| place.model)
-            .collect();
+        let all = self.all.ways.iter().flatten();
+        let mut left_out: Vec<usize> = all.filter(|way| !served(way)).map(index).collect();
         left_out.sort_unstable();
         left_out.dedup();
         Some(left_out)
@@ -266,8 +322,8 @@ impl Learning {
         self.answers.clear();
         match choice {
             Choice::GiveUp => Pick::GiveUp,
-            Choice::Entry(entry) => match self.now.places.get(entry) {
-                Some(&Some(place)) => Pick::Rung { place, entry },
+            Choice::Entry(entry) => match self.now.ways.get(entry) {
+                Some(&Some(way)) => Pick::Send { way, entry },
                 _ => Pick::Local,
             },
         }
@@ -276,17 +332,22 @@ impl Learning {
 
 impl Choices {
     /// Those entries that are to stay; nothing if none of them is sent.
-    fn only(&self, stays: impl Fn(Option<Place>) -> bool) -> Option<Self> {
-        let pairs = self.menu.entries().iter().zip(&self.places);
-        let (entries, places): (Vec<_>, Vec<_>) = pairs
-            .filter(|(_, place)| stays(**place))
-            .map(|(entry, place)| (entry.clone(), *place))
+    fn only(&self, stays: impl Fn(Option<Way>) -> bool) -> Option<Self> {
+        let pairs = self.menu.entries().iter().zip(&self.ways);
+        let (entries, ways): (Vec<_>, Vec<_>) = pairs
+            .filter(|(_, way)| stays(**way))
+            .map(|(entry, way)| (entry.clone(), *way))
             .unzip();
-        if places.iter().all(Option::is_none) {
+        if ways.iter().all(Option::is_none) {
             return None;
         }
         let menu = Menu::new(self.menu.splits().to_vec(), entries).ok()?;
-        Some(Self { menu, places })
+        let pictures = self.pictures;
+        Some(Self {
+            menu,
+            ways,
+            pictures,
+        })
     }
 }
 
@@ -295,12 +356,35 @@ fn menu_of_file(path: &Path) -> Result<Menu> {
     Menu::parse_json(&text).with_context(|| format!("the menu {}", path.display()))
 }
 
-/// The rungs as their banks measured them, and the device alone, which loses nothing and so counts as
-/// accurate as the best rung.
+/// JPEG and WebP as a record (`split-ra/1`) measured them, without those that others beat.
+///
+/// # Errors
+/// For a file that is no such record, or one without pictures.
+fn pictures_of_record(path: &Path) -> Result<Vec<PictureEntry>> {
+    let text = read(path, MAX_MENU_BYTES as u64)?;
+    let menu = Menu::from_records(&[&text], &Speeds::default())
+        .with_context(|| format!("the record {}", path.display()))?;
+    let pictures = menu.entries().iter().filter_map(|entry| {
+        let form = form_of(entry)?;
+        let entry = entry.clone();
+        Some(PictureEntry { form, entry })
+    });
+    let pictures: Vec<PictureEntry> = pictures.collect();
+    ensure!(
+        !pictures.is_empty(),
+        "the record {} has no rows of JPEG or WebP that lose less than ten points; give the results.json of \
+         `cargo xtask train`, run without --no-rivals",
+        path.display()
+    );
+    Ok(pictures)
+}
+
+/// The rungs as their banks measured them, `pictures`, and the device alone, which loses nothing and so counts
+/// as accurate as the best of all.
 ///
 /// # Errors
 /// For a bank that was never measured, and for more rungs than a menu holds.
-pub(crate) fn menu_of_banks(models: &[Weighed<'_>]) -> Result<Menu> {
+fn menu_of_banks(models: &[Weighed<'_>], pictures: Vec<PictureEntry>) -> Result<Menu> {
     let mut splits = Vec::new();
     let mut entries = Vec::new();
     for (split, Weighed { bank, times, .. }) in models.iter().enumerate() {
@@ -331,6 +415,12 @@ pub(crate) fn menu_of_banks(models: &[Weighed<'_>]) -> Result<Menu> {
             });
         }
     }
+    if !pictures.is_empty() {
+        let split = splits.len();
+        splits.push(picture::SPLIT.to_owned());
+        let of_menu = |one: PictureEntry| Entry { split, ..one.entry };
+        entries.extend(pictures.into_iter().map(of_menu));
+    }
     let best = entries.iter().map(|entry| entry.accuracy);
     let times = models
         .iter()
@@ -353,35 +443,49 @@ pub(crate) fn menu_of_banks(models: &[Weighed<'_>]) -> Result<Menu> {
     )
 }
 
-/// What of a menu this device can do: rungs of its banks, found by split point and name, and the device alone
-/// where it is `local`. It sends no pictures.
+/// What of a menu this device can do: rungs of its banks, found by split point and name, pictures in forms that
+/// it knows, and the device alone where it is `local`.
 fn usable(menu: &Menu, models: &[Weighed<'_>], local: bool) -> Result<Choices> {
     let mut entries = Vec::new();
-    let mut places = Vec::new();
+    let mut ways = Vec::new();
     for entry in menu.entries() {
-        let place = match entry.kind {
+        let way = match entry.kind {
             EntryKind::DeviceOnly if local => None,
+            EntryKind::DeviceOnly => continue,
             EntryKind::Split => match place_of(entry, &menu.splits()[entry.split], models) {
-                Some(place) => Some(place),
+                Some(place) => Some(Way::Rung(place)),
                 None => continue,
             },
-            EntryKind::DeviceOnly | EntryKind::Picture => continue,
+            EntryKind::Picture => match form_of(entry) {
+                Some(form) => Some(Way::Picture(form)),
+                None => continue,
+            },
         };
         entries.push(entry.clone());
-        places.push(place);
+        ways.push(way);
     }
     let splits: Vec<&str> = models
         .iter()
         .map(|one| one.bank.backbone().split.as_str())
         .collect();
     ensure!(
-        places.iter().any(Option::is_some),
-        "no entry of the menu is a rung of this device's banks ({}); make the menu from their own \
-         records",
+        ways.iter().any(Option::is_some),
+        "no entry of the menu is a rung of this device's banks ({}) or a picture; make the menu from their \
+         own records",
         splits.join(", ")
     );
     let menu = Menu::new(menu.splits().to_vec(), entries).context("the menu")?;
-    Ok(Choices { menu, places })
+    Ok(Choices {
+        menu,
+        ways,
+        pictures: models.len(),
+    })
+}
+
+/// How the picture of an entry is coded, if it is one.
+fn form_of(entry: &Entry) -> Option<Form> {
+    let is_picture = entry.kind == EntryKind::Picture;
+    is_picture.then(|| Form::named(&entry.name)).flatten()
 }
 
 /// The rung that an entry is, if this device has it.

@@ -54,6 +54,7 @@ const FALLBACKS: [&str; 2] = ["local", "none"];
         Examples:\n  \
         split-device --model models/pets --edge edge.local:50051 photos/\n  \
         split-device --model models/pets --edge edge.local:50051 --policy own --deadline-ms 100 --json cat.png\n  \
+        split-device --model models/pets --edge edge.local:50051 --policy own --picture-record out/train/results.json photos/\n  \
         split-device --model models/pets --edge edge.local:50051 --in-flight 8 photos/\n  \
         split-device --model models/early,models/late --edge edge.local:50051 --policy own photos/\n  \
         split-device --model models/pets --edge edge.local:50051 --video-fps 5 clip.mp4 /dev/video0\n  \
@@ -107,17 +108,22 @@ pub(crate) struct DeviceSettings {
         value_delimiter = ','
     )]
     pub(crate) edge: Option<Vec<String>>,
-    /// Rung that `--policy fixed` sends, by name or place. Default 0.
+    /// Rung that `--policy fixed` sends, by name or place; `webp-q50`, `jpeg-420-q80`, `webp-lossless` or `png` send
+    /// the picture itself, to an edge that takes pictures. Default 0.
     #[arg(long, env = "SPLIT_DEVICE_RUNG", value_name = "RUNG")]
     pub(crate) rung: Option<String>,
     /// What chooses the rung: `fixed` (the default), `own`, `throughput`, `neurosurgeon`,
     /// `dynamic-split`, or `device-only`, which sends nothing.
     #[arg(long, env = "SPLIT_DEVICE_POLICY", value_name = "NAME")]
     pub(crate) policy: Option<String>,
-    /// Measured menu (`split-menu/1`) for policies; where left out it is made from what the bank says of
-    /// its rungs and from times measured at the start.
+    /// Measured menu (`split-menu/1`) for policies, as it is; where left out it is made from what the bank says
+    /// of its rungs and from times measured at the start.
     #[arg(long, env = "SPLIT_DEVICE_MENU", value_name = "FILE")]
     pub(crate) menu: Option<PathBuf>,
+    /// Record (`split-ra/1`, such as the `results.json` that `cargo xtask train` writes) whose rows of JPEG and WebP
+    /// join a menu that is made here, for edges that take pictures. Default: none.
+    #[arg(long, env = "SPLIT_DEVICE_PICTURE_RECORD", value_name = "FILE")]
+    pub(crate) picture_record: Option<PathBuf>,
     /// Time for an answer from the moment a picture's file was read, in milliseconds; an answer that is
     /// given here may come later and is then marked as late. Default 1000.
     #[arg(long, env = "SPLIT_DEVICE_DEADLINE_MS", value_name = "MS")]

@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use burn::tensor::Tensor;
-use split_backbone::{ResNetTail, Tail as _};
+use split_backbone::{Head as _, ResNetHead, ResNetTail, Tail as _};
 use split_runtime::grpc::{Device, Fallback, OwnedRequest, Reply};
 use split_runtime::stage::rank;
 use split_runtime::{AnswerSeen, Ranking, Time};
@@ -36,11 +36,21 @@ pub(crate) struct Flight {
     pub(crate) clock: Clock,
 }
 
-/// The whole network's second half with what it needs.
+/// What is left of the whole network, and the time to keep for it.
 #[derive(Clone)]
 pub(crate) struct Own {
+    pub(crate) left: Left,
     pub(crate) tail: ResNetTail,
-    pub(crate) activation: Tensor<4>,
+    pub(crate) kept_us: u64,
+}
+
+/// How far the network has come.
+#[derive(Clone)]
+pub(crate) enum Left {
+    /// The head has given this.
+    Activation(Tensor<4>),
+    /// Not even the head has run on this.
+    Input(Box<ResNetHead>, Tensor<4>),
 }
 
 /// From when times are counted.
@@ -100,7 +110,8 @@ impl Flight {
         let (begun, reply) = match &own {
             Some(own) => {
                 let (fallback, begun) = fallback(own.clone());
-                (Some(begun), device.request_or(request, fallback).await)
+                let reply = device.request_or_in(request, fallback, own.kept_us);
+                (Some(begun), reply.await)
             }
             None => (None, device.request(request).await),
         };
@@ -153,7 +164,11 @@ impl Own {
     /// The whole network here. Later than the deadline it is an answer still.
     pub(crate) fn answer(self) -> Option<Local> {
         let start = out::now();
-        let ranking = finish(&self.tail, self.activation)?;
+        let activation = match self.left {
+            Left::Activation(activation) => activation,
+            Left::Input(head, input) => head.forward(input),
+        };
+        let ranking = finish(&self.tail, activation)?;
         let us = out::us_since(start);
         Some(Local { ranking, us })
     }

@@ -6,6 +6,7 @@ mod program;
 mod answer;
 mod choose;
 mod config;
+mod connect;
 mod cuts;
 mod flight;
 mod pictures;

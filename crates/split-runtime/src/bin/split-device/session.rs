@@ -4,29 +4,27 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::{Device as Compute, Tensor};
 use split_backbone::Pictures;
-use split_runtime::grpc::{Device, DeviceOptions, OwnedRequest, Reply};
+use split_runtime::grpc::{Device, DeviceOptions, OwnedRequest};
 use split_runtime::{DeviceConfig, DispatcherConfig, InFlight};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::answer::{How, Outcome, Sent};
-use crate::choose::{Chooser, Pick, Place, Wanted};
+use crate::choose::{Chooser, Pick, Place, Wanted, Way};
 use crate::config::{DeviceSettings, PROGRAM};
-use crate::cuts::Cuts;
-use crate::flight::{Ask, Clock, Flight, Landed, Own, how_here};
+use crate::connect::{ask_edge, connected, probes};
+use crate::cuts::{Cuts, Kept};
+use crate::flight::{Ask, Clock, Flight, Landed, Left, Own, how_here};
 use crate::pictures::{Next, Paths};
+use crate::program::picture::{self, Form};
 use crate::program::signals::Signals;
 use crate::program::{backend, out};
 use crate::spans::Spans;
-
-/// Frames of each model that the edge is timed with at the start, and the time for each.
-const PROBES: usize = 5;
-const PROBE_US: u64 = 1_000_000;
 
 /// Answers every picture and prints a line for each.
 pub(crate) fn run(settings: &DeviceSettings, named: &[PathBuf]) -> Result<ExitCode> {
@@ -158,6 +156,7 @@ struct Session {
     chooser: Chooser,
     deadline_us: u64,
     falls_back: bool,
+    kept: Kept,
     /// Nothing where no edge was named.
     device: Option<Arc<Device>>,
     spans: Spans,
@@ -182,7 +181,7 @@ impl Session {
         let deadline_us = settings.deadline_us()?;
         let (falls_back, connect) = (settings.falls_back()?, settings.connect()?);
         let (tls, asked_us) = (settings.tls()?, settings.fallback_us()?);
-        let (edges, wanted) = (settings.edges()?, Wanted::new(settings)?);
+        let (edges, mut wanted) = (settings.edges()?, Wanted::new(settings)?);
         ensure!(
             falls_back || !edges.is_empty(),
             "fallback = \"none\" and no edge: nobody would answer; give --edge HOST:PORT"
@@ -195,37 +194,40 @@ impl Session {
         let cuts = Cuts::load(settings.models()?, &compute)?;
         let fixed = match wanted {
             Wanted::Fixed => Some(cuts.fixed(settings.rung()?)?),
-            Wanted::Local => Some(Place { model: 0, rung: 0 }),
+            Wanted::Local => Some(Way::Rung(Place { model: 0, rung: 0 })),
             Wanted::Policy(..) => None,
         };
         let mut times = cuts.warm_up(&compute, fixed, falls_back)?;
-        // A machine that does other things as well is slower than its best run.
-        let kept_us = asked_us.unwrap_or_else(|| times.kept_us(in_flight_max, deadline_us));
+        let measured = || times.kept(in_flight_max, deadline_us);
+        let kept = asked_us.map_or_else(measured, Kept::of);
+        let pictures = wanted.has_pictures() || matches!(fixed, Some(Way::Picture(_)));
         let mut edge_was_timed = false;
         let mut device = None;
         if !edges.is_empty() && !matches!(wanted, Wanted::Local) {
             let dispatcher = DispatcherConfig {
                 endpoints: edges.len(),
                 hedge,
-                fallback_us: falls_back.then_some(kept_us),
+                fallback_us: falls_back.then_some(kept.tail_us),
                 ..DispatcherConfig::new(u64::from(std::process::id()))
             };
-            let connection = DeviceConfig::new(cuts.contracts()?);
+            let connection = DeviceConfig::new(cuts.contracts(pictures)?);
             let mut options = DeviceOptions::new(edges, connection, dispatcher);
             options.tls = tls;
-            let (connected, accepted) =
-                runtime.block_on(connected(options, connect, falls_back, &spans))?;
+            let connected = connected(options, connect, falls_back, &spans);
+            let (connected, accepted) = runtime.block_on(connected)?;
             if wanted.makes_menu() {
                 let asked = accepted.unwrap_or_default();
-                let found = ask_edge(&connected, &cuts, &asked, &compute, deadline_us);
-                let found = runtime.block_on(found);
+                let form = wanted.pictures_mut().first().map(|one| one.form);
+                let probes = probes(&cuts, &asked, &compute, form)?;
+                let found = runtime.block_on(ask_edge(&connected, &cuts, probes, deadline_us));
                 edge_was_timed = !asked.is_empty() && found.len() == asked.len();
                 times.of_edge(found);
             }
             device = Some(Arc::new(connected));
         }
+        cuts.time_pictures(wanted.pictures_mut(), &times)?;
         let weighed = cuts.weighed(&times.each);
-        let fixed = fixed.unwrap_or(Place { model: 0, rung: 0 });
+        let fixed = fixed.unwrap_or(Way::Rung(Place { model: 0, rung: 0 }));
         let chooser = Chooser::new(wanted, fixed, &weighed, falls_back)?;
         Ok(Self {
             cuts,
@@ -233,6 +235,7 @@ impl Session {
             chooser,
             deadline_us,
             falls_back,
+            kept,
             device,
             spans,
             runtime,
@@ -365,7 +368,14 @@ impl Session {
         self.heed_edges();
         let pick = self.chooser.pick(clock.now(), self.deadline_us, &in_flight);
         let model = match pick {
-            Pick::Rung { place, .. } => place.model,
+            Pick::Send {
+                way: Way::Rung(place),
+                ..
+            } => place.model,
+            Pick::Send {
+                way: Way::Picture(form),
+                entry,
+            } => return self.whole(form, entry, picture, input, clock, outcome),
             Pick::Local | Pick::GiveUp => 0,
         };
         let cut = self.cuts.get(model);
@@ -375,26 +385,42 @@ impl Session {
         self.compute.sync().context("running the head")?;
         outcome.parts.head_us = Some(out::us_since(head));
         let frame = match pick {
-            Pick::Local => Err("the policy chose it".to_owned()),
-            Pick::GiveUp => Err("the policy expects no answer in time".to_owned()),
-            Pick::Rung { place, entry } => self
+            Pick::Send {
+                way: Way::Rung(place),
+                entry,
+            } => self
                 .request(place, &activation, clock, outcome)
                 .map(|(device, request)| (device, request, entry)),
+            Pick::Send { .. } | Pick::Local => Err("the policy chose it".to_owned()),
+            Pick::GiveUp => Err("the policy expects no answer in time".to_owned()),
         };
         let own = self.falls_back.then(|| Own {
+            left: Left::Activation(activation),
             tail: cut.model.opened.tail.clone(),
-            activation,
+            kept_us: self.kept.tail_us,
         });
-        match (frame, own) {
-            (Ok((device, request, entry)), own) => Ok(Begun::Sent(Box::new(Ask {
-                device,
-                request,
-                entry,
-                own,
-            }))),
-            (Err(why), Some(own)) => Ok(Begun::Here(how_here(own.answer(), why, outcome))),
-            (Err(why), None) => bail!("{why}"),
-        }
+        begun(frame, own, outcome)
+    }
+
+    /// Sends the picture itself; the network runs here only where the edge gives nothing to read in time.
+    fn whole(
+        &self,
+        form: Form,
+        entry: usize,
+        picture: &Pictures,
+        input: Tensor<4>,
+        clock: Clock,
+        outcome: &mut Outcome,
+    ) -> Result<Begun> {
+        let frame = self.picture_request(form, picture, clock, outcome);
+        let model = &self.cuts.first().model;
+        let own = self.falls_back.then(|| Own {
+            left: Left::Input(Box::new(model.opened.head.clone()), input),
+            tail: model.opened.tail.clone(),
+            kept_us: self.kept.whole_us,
+        });
+        let frame = frame.map(|(device, request)| (device, request, entry));
+        begun(frame, own, outcome)
     }
 
     /// Leaves out models that no edge serves, and takes in those that one does again.
@@ -402,10 +428,14 @@ impl Session {
         let accepted = self.device.as_ref().and_then(|device| device.accepted());
         let changed = accepted.and_then(|accepted| self.chooser.serve(&accepted));
         for model in changed.into_iter().flatten() {
-            out::log(&format!(
-                "warning: the edge serves no {} with this bank; its rungs are left out",
-                self.cuts.get(model).split()
-            ));
+            out::log(&match model < self.cuts.len() {
+                true => format!(
+                    "warning: the edge serves no {} with this bank; its rungs are left out",
+                    self.cuts.name(model)
+                ),
+                false => "warning: the edge takes no pictures (`pictures` of split-edge); they are left out"
+                    .to_owned(),
+            });
         }
     }
 
@@ -418,7 +448,7 @@ impl Session {
         clock: Clock,
         outcome: &mut Outcome,
     ) -> Result<(Arc<Device>, OwnedRequest), String> {
-        let device = self.device.as_ref().ok_or("no edge was named")?;
+        self.edge()?;
         let cut = self.cuts.get(place.model);
         let code = out::now();
         let body = cut.stage.frame(place.rung, activation.clone());
@@ -430,6 +460,47 @@ impl Session {
             bytes: body.len(),
             is_one_of_several: self.cuts.len() > 1,
         });
+        self.ask(place.model, place.rung, body, clock)
+    }
+
+    /// The same for a picture that is sent itself.
+    fn picture_request(
+        &self,
+        form: Form,
+        picture: &Pictures,
+        clock: Clock,
+        outcome: &mut Outcome,
+    ) -> Result<(Arc<Device>, OwnedRequest), String> {
+        self.edge()?;
+        let code = out::now();
+        let contract = self.cuts.picture_contract();
+        let file = form.file(picture);
+        let body = file.and_then(|file| picture::framed(&contract, &file));
+        let body = body.map_err(|error| out::said(&error))?;
+        outcome.parts.code_us = Some(out::us_since(code));
+        outcome.sent = Some(Sent {
+            split: picture::SPLIT.to_owned(),
+            rung: form.to_string(),
+            bytes: body.len(),
+            is_one_of_several: true,
+        });
+        self.ask(self.cuts.len(), 0, body, clock)
+    }
+
+    fn edge(&self) -> Result<&Arc<Device>, String> {
+        let none = || "no edge was named".to_owned();
+        self.device.as_ref().ok_or_else(none)
+    }
+
+    /// A request with the time that is left of the deadline, and who takes it; or why there is none.
+    fn ask(
+        &self,
+        contract: usize,
+        rung: u16,
+        body: Vec<u8>,
+        clock: Clock,
+    ) -> Result<(Arc<Device>, OwnedRequest), String> {
+        let device = self.edge()?;
         let budget_us = self
             .deadline_us
             .saturating_sub(out::us_since(clock.picture));
@@ -437,8 +508,8 @@ impl Session {
             return Err("the deadline passed before a frame was made".to_owned());
         }
         let request = OwnedRequest {
-            split: u8::try_from(place.model).map_err(|error| error.to_string())?,
-            rung: place.rung,
+            split: u8::try_from(contract).map_err(|error| error.to_string())?,
+            rung,
             budget_us: u32::try_from(budget_us).unwrap_or(u32::MAX),
             body,
         };
@@ -454,73 +525,20 @@ enum Begun {
     Here(How),
 }
 
-/// Starts to connect and waits for an edge, which says the models that it serves; goes on without one where
-/// the device can answer itself.
-async fn connected(
-    options: DeviceOptions,
-    within: Duration,
-    falls_back: bool,
-    spans: &Spans,
-) -> Result<(Device, Option<Vec<u8>>)> {
-    let named: Vec<String> = options
-        .edges
-        .iter()
-        .map(|one| one.authority.clone())
-        .collect();
-    let named = named.join(", ");
-    let device = spans.device(options)?;
-    match device.opened(within).await {
-        Ok(accepted) => Ok((device, Some(accepted))),
-        Err(error) if falls_back => {
-            out::log(&format!(
-                "warning: edge {named}: {error}; pictures are answered here until it is there"
-            ));
-            Ok((device, None))
-        }
-        Err(error) => {
-            bail!("edge {named}: {error}; start it, check the address, or allow --fallback local")
-        }
+/// Sends a frame, or answers here where there is none.
+fn begun(
+    frame: Result<(Arc<Device>, OwnedRequest, usize), String>,
+    own: Option<Own>,
+    outcome: &mut Outcome,
+) -> Result<Begun> {
+    match (frame, own) {
+        (Ok((device, request, entry)), own) => Ok(Begun::Sent(Box::new(Ask {
+            device,
+            request,
+            entry,
+            own,
+        }))),
+        (Err(why), Some(own)) => Ok(Begun::Here(how_here(own.answer(), why, outcome))),
+        (Err(why), None) => bail!("{why}"),
     }
-}
-
-/// What the edge takes for a frame of each of these models, from the shortest frames of a grey picture; nothing
-/// for those that it doesn't answer soon.
-async fn ask_edge(
-    device: &Device,
-    cuts: &Cuts,
-    models: &[u8],
-    compute: &Compute,
-    deadline_us: u64,
-) -> Vec<(usize, u64)> {
-    let budget_us = u32::try_from(deadline_us.min(PROBE_US)).unwrap_or(u32::MAX);
-    let mut found = Vec::new();
-    for &split in models {
-        let model = usize::from(split);
-        let Some((rung, body)) = cuts.get(model).shortest_frame(compute) else {
-            continue;
-        };
-        let mut times = Vec::new();
-        for _ in 0..PROBES {
-            let request = OwnedRequest {
-                split,
-                rung,
-                budget_us,
-                body: body.clone(),
-            };
-            match device.request(request).await {
-                Ok(Reply::Edge(answer)) => times.push(u64::from(answer.compute_us)),
-                // One that is slow or stands still is not asked again before the first picture.
-                _ => break,
-            }
-        }
-        times.sort_unstable();
-        match times.get(times.len() / 2) {
-            Some(&median) => found.push((model, median)),
-            None => out::log(&format!(
-                "warning: the edge answered no frame of {} at the start; a time is assumed for it",
-                cuts.get(model).split()
-            )),
-        }
-    }
-    found
 }

@@ -53,6 +53,7 @@ pub(crate) const ALLOWED: &AllowedOf = &[
         Examples:\n  \
         split-edge --models models\n  \
         split-edge --models models --listen 0.0.0.0:50051 --tls-cert edge.pem --tls-key edge.key --tls-device-roots devices.pem\n  \
+        split-edge --models models --pictures\n  \
         split-edge --models models --print-config > edge.toml && split-edge --config edge.toml\n  \
         curl http://127.0.0.1:9901/ready"
 )]
@@ -104,6 +105,17 @@ pub(crate) struct EdgeSettings {
     /// Classes that an answer names, best first, 1 to 255. Default 5.
     #[arg(long, env = "SPLIT_EDGE_TOP", value_name = "N")]
     pub(crate) top: Option<usize>,
+    /// Take pictures too (JPEG, PNG or WebP files of a model's side), for devices whose policy finds that the
+    /// whole network here is faster than half of it there. Default: false.
+    #[arg(
+        long,
+        env = "SPLIT_EDGE_PICTURES",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) pictures: Option<bool>,
     /// Most frames of a batch. Default 16.
     #[arg(long, env = "SPLIT_EDGE_BATCH_MAX", value_name = "N")]
     pub(crate) batch_max: Option<usize>,
@@ -156,6 +168,7 @@ impl EdgeSettings {
             admin: Some("127.0.0.1:9901".to_owned()),
             backend: Some("flex".to_owned()),
             top: Some(5),
+            pictures: Some(false),
             batch_max: Some(16),
             waiting_max: Some(1024),
             connections_max: Some(EdgeLimits::new().connections_max),
@@ -177,6 +190,11 @@ impl EdgeSettings {
 
     pub(crate) fn backend(&self) -> Result<&str> {
         Ok(need(&self.backend, "backend", PROGRAM)?)
+    }
+
+    /// Whether networks take pictures too.
+    pub(crate) fn pictures(&self) -> Result<bool> {
+        Ok(*need(&self.pictures, "pictures", PROGRAM)?)
     }
 
     pub(crate) fn top(&self) -> Result<usize> {

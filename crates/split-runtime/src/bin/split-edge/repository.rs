@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor};
-use split_runtime::stage::{DeviceStage, contract_of};
+use split_backbone::Pictures;
+use split_runtime::stage::{DeviceStage, EdgeStage, contract_of};
 use split_runtime::{
     BatchKey, Contract, CostGuess, EdgeConfig, EdgeConnection, MAX_CONTRACTS, ServedKey, Time,
 };
 
 use crate::program::folder::{self, MANIFEST, Model};
 use crate::program::out;
-use crate::shelf::{SharedStage, Stage};
+use crate::program::picture::{self, Form};
+use crate::shelf::{SharedStage, Stage, WholeStage};
 use crate::stamp::{Stamp, stamp};
 
 /// Times the warm-up runs a batch; the last run of each size is measured.
@@ -24,17 +26,16 @@ const WARM_UPS: usize = 3;
 /// Frames of the larger batch of a warm-up.
 const WARM_UP_BATCH: usize = 4;
 
-/// A model that passed its warm-up.
+/// A contract and what answers its frames.
 #[derive(Clone)]
-pub(crate) struct Served {
+pub(crate) struct Offer {
     pub(crate) contract: Contract,
     pub(crate) key: BatchKey,
     pub(crate) stage: SharedStage,
     cost: CostGuess,
-    stamp: Stamp,
 }
 
-impl Served {
+impl Offer {
     /// Its key, with what the warm-up measured: one guess for all would have light models refused
     /// beside a heavy one.
     pub(crate) const fn served_key(&self) -> ServedKey {
@@ -43,6 +44,34 @@ impl Served {
             cost: Some(self.cost),
         }
     }
+
+    /// What a frame alone takes, in milliseconds.
+    fn millis(&self) -> f64 {
+        (f64::from(self.cost.fixed_us) + f64::from(self.cost.each_us)) / 1e3
+    }
+}
+
+/// A model that passed its warm-up.
+#[derive(Clone)]
+struct Served {
+    /// Its bank at its split point.
+    own: Offer,
+    /// Its network for pictures, where the edge takes them.
+    pictures: Option<Offer>,
+    stamp: Stamp,
+}
+
+/// What models offer; one network takes pictures once, however often it is cut.
+fn offers<'a>(models: impl Iterator<Item = &'a Served>) -> Vec<&'a Offer> {
+    let mut all: Vec<&Offer> = Vec::new();
+    for model in models {
+        all.push(&model.own);
+        let pictures = model.pictures.iter();
+        let new = pictures.filter(|new| all.iter().all(|one| one.contract != new.contract));
+        let new: Vec<&Offer> = new.collect();
+        all.extend(new);
+    }
+    all
 }
 
 /// The models of a folder by name.
@@ -50,6 +79,8 @@ pub(crate) struct Repository {
     folder: PathBuf,
     compute: Device,
     ranked: usize,
+    /// Whether networks take pictures too.
+    pictures: bool,
     models: BTreeMap<String, Served>,
     /// Files of models that couldn't be loaded, so that polling doesn't try them again.
     broken: BTreeMap<String, Stamp>,
@@ -69,11 +100,12 @@ pub(crate) struct Look {
 }
 
 impl Repository {
-    pub(crate) fn new(folder: &Path, compute: Device, ranked: usize) -> Self {
+    pub(crate) fn new(folder: &Path, compute: Device, ranked: usize, pictures: bool) -> Self {
         Self {
             folder: folder.to_owned(),
             compute,
             ranked,
+            pictures,
             models: BTreeMap::new(),
             broken: BTreeMap::new(),
             left_out: BTreeSet::new(),
@@ -81,8 +113,13 @@ impl Repository {
         }
     }
 
-    pub(crate) fn served(&self) -> impl Iterator<Item = &Served> {
-        self.models.values()
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Offer> {
+        offers(self.models.values()).into_iter()
+    }
+
+    /// How many models are served.
+    pub(crate) fn count(&self) -> usize {
+        self.models.len()
     }
 
     /// Loads what is new or changed; with `again` everything, whatever its files look like. A model
@@ -121,7 +158,10 @@ impl Repository {
             list(&found.problems)
         );
         let contracts = |models: &BTreeMap<String, Served>| -> Vec<Contract> {
-            models.values().map(|one| one.contract.clone()).collect()
+            models
+                .values()
+                .map(|one| one.own.contract.clone())
+                .collect()
         };
         let changed = contracts(&models) != contracts(&self.models);
         if changed {
@@ -146,7 +186,7 @@ impl Repository {
         let mut candidates: Vec<(String, Served)> =
             std::mem::take(&mut found.models).into_iter().collect();
         candidates.sort_by_key(|(name, one)| match self.models.get(name) {
-            Some(old) if old.contract == one.contract => 0,
+            Some(old) if old.own.contract == one.own.contract => 0,
             Some(_) => 1,
             None => 2,
         });
@@ -222,47 +262,83 @@ impl Repository {
         // What the protocol can't name is said of this model, and not of all.
         EdgeConnection::new(EdgeConfig::new(vec![contract.clone()]), Time::ZERO)?;
         // The same contract is the same network, bank and tables: what runs already runs on.
-        if let Some(same) = self.models.values().find(|one| one.contract == contract) {
+        if let Some(same) = self
+            .models
+            .values()
+            .find(|one| one.own.contract == contract)
+        {
             return Ok(Served {
                 stamp,
                 ..same.clone()
             });
         }
-        let key = self.key(&model, &contract)?;
+        let rungs = model.bank.rungs();
+        let shape = rungs.first().context("the bank has no rungs")?.activation();
+        let key = self.key(&contract, [shape.channels, shape.height, shape.width]);
         let (stage, cost) = guarded("a frame of a grey picture", || {
-            warm_up(&model, self.ranked, &self.compute)
+            split_stage(&model, self.ranked, &self.compute)
         })?;
+        let own = Offer {
+            contract,
+            key,
+            stage,
+            cost,
+        };
         let note = model.bank.backbone();
         out::log(&format!(
             "loaded model {name}: {} at {}, {} rungs, {} named classes, bank {:08x}, a frame takes {:.1} ms",
             note.name,
             note.split,
-            contract.rungs,
+            own.contract.rungs,
             model.classes.len(),
-            contract.bank,
-            (f64::from(cost.fixed_us) + f64::from(cost.each_us)) / 1e3
+            own.contract.bank,
+            own.millis()
         ));
+        let pictures = self.pictures.then(|| self.of_pictures(&model));
+        let pictures = pictures.transpose()?;
+        if let Some(offer) = &pictures {
+            let side = model.framing.side();
+            out::log(&format!(
+                "model {name} takes pictures of {side}x{side} too, one takes {:.1} ms",
+                offer.millis()
+            ));
+        }
         Ok(Served {
-            contract,
-            key,
-            stage: Arc::new(Mutex::new(stage)),
-            cost,
+            own,
+            pictures,
             stamp,
         })
     }
 
+    /// The whole network of a model; the one that is served already where there is one.
+    fn of_pictures(&mut self, model: &Model) -> Result<Offer> {
+        let contract = picture::contract(&model.bank, model.framing);
+        let mut there = self.models.values().filter_map(|one| one.pictures.as_ref());
+        if let Some(same) = there.find(|one| one.contract == contract) {
+            return Ok(same.clone());
+        }
+        let side = model.framing.side();
+        let key = self.key(&contract, [3, side, side]);
+        let (stage, cost) = guarded("a grey picture", || {
+            whole_stage(model, &contract, self.ranked, &self.compute)
+        })?;
+        Ok(Offer {
+            contract,
+            key,
+            stage,
+            cost,
+        })
+    }
+
     /// A key that no model had before: frames under way keep theirs.
-    fn key(&mut self, model: &Model, contract: &Contract) -> Result<BatchKey> {
-        let rungs = model.bank.rungs();
-        let shape = rungs.first().context("the bank has no rungs")?.activation();
-        let sides = [shape.channels, shape.height, shape.width];
+    fn key(&mut self, contract: &Contract, sides: [usize; 3]) -> BatchKey {
         let split = self.next_split;
         self.next_split = self.next_split.wrapping_add(1);
-        Ok(BatchKey {
+        BatchKey {
             backbone: contract.backbone,
             split,
             shape: sides.map(|side| u32::try_from(side).unwrap_or(u32::MAX)),
-        })
+        }
     }
 }
 
@@ -280,14 +356,20 @@ struct Found {
 fn refusal(others: &BTreeMap<String, Served>, one: &Served) -> Option<String> {
     let twin = others
         .iter()
-        .find(|(_, other)| other.contract == one.contract);
+        .find(|(_, other)| other.own.contract == one.own.contract);
     if let Some((twin, _)) = twin {
         return Some(format!(
             "it is the same as model {twin}; remove one of them"
         ));
     }
-    (others.len() >= MAX_CONTRACTS)
-        .then(|| format!("an edge serves at most {MAX_CONTRACTS} models; start another one for it"))
+    let all = offers(others.values().chain([one])).len();
+    let pictures = match one.pictures {
+        Some(_) => ", a network that takes pictures being one too",
+        None => "",
+    };
+    (all > MAX_CONTRACTS).then(|| {
+        format!("an edge serves at most {MAX_CONTRACTS} models{pictures}; start another one for it")
+    })
 }
 
 fn problem(name: &str, reason: &str, stays: bool) -> String {
@@ -311,25 +393,55 @@ struct Trouble {
     news: Option<anyhow::Error>,
 }
 
-/// Runs frames of a grey picture through each rung, so that all code and memory is in place, and
-/// measures what a batch costs.
-fn warm_up(model: &Model, ranked: usize, compute: &Device) -> Result<(Stage, CostGuess)> {
+/// Unit decoders and tail of a model, after a frame of a grey picture for each rung.
+fn split_stage(model: &Model, ranked: usize, compute: &Device) -> Result<(SharedStage, CostGuess)> {
     let opened = &model.opened;
-    let stage = Stage::open(&model.bank, opened.tail.clone(), ranked, compute)?;
+    let stage = EdgeStage::open(&model.bank, opened.tail.clone(), ranked, compute)?;
     let device = DeviceStage::open(&model.bank, opened.head.clone(), compute)?;
     let side = model.framing.side();
     let activation = device.activation(Tensor::zeros([1, 3, side, side], compute));
-    let mut times_us = [0_u64; 2];
+    let mut frames = Vec::new();
     for rung in 0..u16::try_from(model.bank.rungs().len())? {
-        let frame = device
-            .frame(rung, activation.clone())
-            .context("coding a grey picture; `side` may be wrong")?;
+        let frame = device.frame(rung, activation.clone());
+        frames.push((
+            rung,
+            frame.context("coding a grey picture; `side` may be wrong")?,
+        ));
+    }
+    warmed_up(Stage::Split(Box::new(stage)), &frames)
+}
+
+/// The whole network of a model, after a grey picture.
+fn whole_stage(
+    model: &Model,
+    contract: &Contract,
+    ranked: usize,
+    compute: &Device,
+) -> Result<(SharedStage, CostGuess)> {
+    let side = model.framing.side();
+    let grey = vec![128; side * side * 3];
+    let grey = Pictures::new((side, side), grey, vec![0], vec![String::new()])?;
+    let form = Form::named("png").context("PNG is a form")?;
+    let body = picture::framed(contract, &form.file(&grey)?)?;
+    let stage = WholeStage {
+        network: model.opened.network.clone(),
+        preprocess: model.opened.preprocess,
+        framing: model.framing,
+        ranked,
+        compute: compute.clone(),
+    };
+    warmed_up(Stage::Whole(Box::new(stage)), &[(0, body)])
+}
+
+/// Runs frames through a stage, so that all code and memory is in place, and measures what a batch costs.
+fn warmed_up(stage: Stage, frames: &[(u16, Vec<u8>)]) -> Result<(SharedStage, CostGuess)> {
+    let mut times_us = [0_u64; 2];
+    for (rung, frame) in frames {
         for (time_us, size) in times_us.iter_mut().zip([1, WARM_UP_BATCH]) {
             for _ in 0..WARM_UPS {
                 let start = out::now();
-                let batch: Result<Vec<_>, _> =
-                    (0..size).map(|_| stage.decode(rung, &frame)).collect();
-                let answers = stage.run(batch?);
+                let batch = stage.decode_all(&vec![(*rung, &frame[..]); size]);
+                let answers = stage.run(batch.into_iter().collect::<Result<_, _>>()?);
                 *time_us = out::us_since(start);
                 ensure!(answers.len() == size, "the tail gave too few answers");
             }
@@ -342,7 +454,7 @@ fn warm_up(model: &Model, ranked: usize, compute: &Device) -> Result<(Stage, Cos
         fixed_us: us(one.saturating_sub(each)),
         each_us: us(each),
     };
-    Ok((stage, cost))
+    Ok((Arc::new(Mutex::new(stage)), cost))
 }
 
 fn list(problems: &[String]) -> String {

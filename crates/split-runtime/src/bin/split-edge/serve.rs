@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::config::{EdgeSettings, PROGRAM};
 use crate::program::signals::Signals;
 use crate::program::{backend, out};
-use crate::repository::{Look, Repository, Served, guarded};
+use crate::repository::{Look, Offer, Repository, guarded};
 use crate::shelf::Shelf;
 use crate::spans::Spans;
 use crate::stamp::{Stamp, stamp};
@@ -30,7 +30,12 @@ pub(crate) fn run(settings: &EdgeSettings) -> Result<ExitCode> {
     let (sizes, client) = (settings.sizes()?, settings.client()?);
     let certificates = Certificates::read(settings)?;
     let compute = backend::open(settings.backend()?)?;
-    let repository = Repository::new(settings.models()?, compute, settings.top()?);
+    let repository = Repository::new(
+        settings.models()?,
+        compute,
+        settings.top()?,
+        settings.pictures()?,
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -223,7 +228,7 @@ impl Models {
             }
         };
         self.say(look.problems, look.asked);
-        let count = repository.served().count();
+        let count = repository.count();
         match look.changed.then(|| self.swap(edge, repository)) {
             Some(Ok(())) => out::log(&format!("reload: swapped in, {count} models are served")),
             Some(Err(error)) => {
@@ -345,7 +350,7 @@ fn hub(
     HubConfig {
         connection: EdgeConfig::new(contracts.collect()),
         scheduler,
-        keys: repository.served().map(Served::served_key).collect(),
+        keys: repository.served().map(Offer::served_key).collect(),
         connections_max,
     }
 }

@@ -9,21 +9,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use burn::tensor::{Device as Compute, Tensor};
-use split_backbone::{Pictures, decode_picture};
 use split_runtime::grpc::{
     Device, DeviceOptions, Edge, EdgeAddress, EdgeModel, EdgeOptions, OwnedRequest, Reply,
 };
-use split_runtime::stage::{contract_of, rank};
+use split_runtime::stage::rank;
 use split_runtime::{
-    BatchKey, Contract, DeviceConfig, DispatcherConfig, EdgeConfig, HubConfig, Job, JobError,
-    MAX_BODY_BYTES, Ranking, SchedulerConfig,
+    BatchKey, DeviceConfig, DispatcherConfig, EdgeConfig, HubConfig, Job, JobError, MAX_BODY_BYTES,
+    Ranking, SchedulerConfig,
 };
-use split_tensor::{Frame, FrameHeader};
 
 use crate::answer::{How, Outcome, Sent};
 use crate::program::folder::Model;
 use crate::program::settings::read_bytes;
-use crate::program::{backend, out};
+use crate::program::{backend, out, picture};
 
 /// Classes of an answer, as many as those of `split-edge`.
 const RANKED: usize = 5;
@@ -34,15 +32,6 @@ const WARM_UPS: usize = 4;
 /// First guess of the edge's time for a picture; it learns the true one.
 const GUESS_US: u32 = 20_000;
 
-/// What both ends have to agree on: the bank's contract, for pictures.
-fn contract(model: &Model) -> Result<Contract> {
-    Ok(Contract {
-        split: "picture".to_owned(),
-        rungs: 1,
-        ..contract_of(&model.bank)?
-    })
-}
-
 /// Serves until it is killed; the first line printed names its address.
 ///
 /// # Errors
@@ -50,7 +39,7 @@ fn contract(model: &Model) -> Result<Contract> {
 pub(crate) fn serve(folder: &Path, listen: SocketAddr) -> Result<ExitCode> {
     let compute = backend::open("flex")?;
     let model = Model::load(folder, &compute)?;
-    let contract = contract(&model)?;
+    let contract = picture::contract(&model.bank, model.framing);
     let side = u32::try_from(model.framing.side())?;
     let key = BatchKey {
         backbone: contract.backbone,
@@ -77,18 +66,6 @@ pub(crate) fn serve(folder: &Path, listen: SocketAddr) -> Result<ExitCode> {
     })
 }
 
-/// A file as the protocol carries it: as the payload of a frame, behind a descriptor that nobody reads.
-fn framed(contract: &Contract, file: &[u8]) -> Result<Vec<u8>> {
-    let header = FrameHeader {
-        rung: 0,
-        bank: contract.bank,
-        shape: None,
-        checksum: true,
-    };
-    let payload = [&[0], file].concat();
-    Ok(Frame::new(header, payload)?.to_bytes())
-}
-
 /// The whole network behind a picture file.
 struct Whole {
     model: Model,
@@ -99,15 +76,8 @@ impl EdgeModel for Whole {
     type Input = Tensor<4>;
 
     fn decode(&mut self, job: &Job) -> Result<Tensor<4>, JobError> {
-        let bad = |error: &dyn std::fmt::Display| JobError::BadFrame(error.to_string());
-        let (frame, _) = Frame::parse(&job.body).map_err(|error| bad(&error))?;
-        let file = frame.payload().get(1..).unwrap_or_default();
-        let picture = decode_picture(file).map_err(|error| bad(&error))?;
-        let framing = self.model.framing;
-        let size = (framing.side(), framing.side());
-        let pixels = framing.apply(&picture).into_raw();
-        let picture = Pictures::new(size, pixels, vec![0], vec![String::new()]);
-        let picture = picture.map_err(|error| bad(&error))?;
+        let picture = picture::unframed(&job.body, self.model.framing);
+        let picture = picture.map_err(|error| JobError::BadFrame(out::said(&error)))?;
         let preprocess = &self.model.opened.preprocess;
         Ok(preprocess.input(&picture, 0..1, &self.compute))
     }
@@ -139,7 +109,7 @@ pub(crate) fn send(
 ) -> Result<ExitCode> {
     let compute = backend::open("flex")?;
     let model = Model::load(folder, &compute)?;
-    let contract = contract(&model)?;
+    let contract = picture::contract(&model.bank, model.framing);
     let connection = DeviceConfig::new(vec![contract.clone()]);
     let dispatcher = DispatcherConfig::new(u64::from(std::process::id()));
     let options = DeviceOptions::new(vec![EdgeAddress::new(edge)], connection, dispatcher);
@@ -159,13 +129,13 @@ pub(crate) fn send(
         let mut outcome = Outcome::new(path.clone());
         let file = read_bytes(&path, MAX_BODY_BYTES as u64)?;
         outcome.sent = Some(Sent {
-            split: "picture".to_owned(),
-            rung: "picture".to_owned(),
+            split: picture::SPLIT.to_owned(),
+            rung: picture::SPLIT.to_owned(),
             bytes: file.len(),
             is_one_of_several: false,
         });
         let start = out::now();
-        let body = framed(&contract, &file)?;
+        let body = picture::framed(&contract, &file)?;
         let request = OwnedRequest {
             split: 0,
             rung: 0,

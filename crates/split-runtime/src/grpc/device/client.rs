@@ -92,7 +92,7 @@ impl Device {
     /// # Errors
     /// [`DeviceError`] with how the request ended, at its deadline at the latest.
     pub async fn request(&self, request: OwnedRequest) -> Result<Reply, DeviceError> {
-        self.answered(request, None).await
+        self.answered(request, None, None).await
     }
 
     /// Has a frame answered by an edge, or by `fallback` where that would be too late. Needs
@@ -105,7 +105,22 @@ impl Device {
         request: OwnedRequest,
         fallback: Fallback,
     ) -> Result<Reply, DeviceError> {
-        self.answered(request, Some(fallback)).await
+        self.answered(request, Some(fallback), None).await
+    }
+
+    /// As [`request_or`](Self::request_or), with a fallback that takes `fallback_us` microseconds and not what
+    /// the config says: requests may have more or less left to compute.
+    ///
+    /// # Errors
+    /// [`DeviceError`] with how the request ended, at its deadline at the latest.
+    pub async fn request_or_in(
+        &self,
+        request: OwnedRequest,
+        fallback: Fallback,
+        fallback_us: u64,
+    ) -> Result<Reply, DeviceError> {
+        self.answered(request, Some(fallback), Some(fallback_us))
+            .await
     }
 
     /// What became of the requests.
@@ -143,10 +158,11 @@ impl Device {
         &self,
         request: OwnedRequest,
         fallback: Option<Fallback>,
+        fallback_us: Option<u64>,
     ) -> Result<Reply, DeviceError> {
         let split = self.core.split_name(request.split);
         let span = RequestSpan::begin(self.tracer.as_ref(), split, &request);
-        let result = match self.core.submit(request, fallback) {
+        let result = match self.core.submit(request, fallback, fallback_us) {
             Ok(receiver) => receiver.await.unwrap_or(Err(DeviceError::Closed)),
             Err(error) => Err(error),
         };

@@ -188,6 +188,7 @@ impl Core {
         self: &Arc<Self>,
         request: OwnedRequest,
         fallback: Option<Fallback>,
+        fallback_us: Option<u64>,
     ) -> Result<oneshot::Receiver<Result<Reply, DeviceError>>, DeviceError> {
         self.check(&request).map_err(DeviceError::Unsendable)?;
         let mut state = self.lock();
@@ -196,10 +197,11 @@ impl Core {
         }
         let now = self.clock.now();
         let budget_us = u64::from(request.budget_us);
-        let taken = if fallback.is_some() {
-            state.dispatcher.submit(now, budget_us)
-        } else {
-            state.dispatcher.submit_without_fallback(now, budget_us)
+        let dispatcher = &mut state.dispatcher;
+        let taken = match (&fallback, fallback_us) {
+            (Some(_), None) => dispatcher.submit(now, budget_us),
+            (Some(_), own) => dispatcher.submit_with(now, budget_us, own),
+            (None, _) => dispatcher.submit_without_fallback(now, budget_us),
         };
         let Some(id) = taken else {
             let open = state.dispatcher.counts().open;
