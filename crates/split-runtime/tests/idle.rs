@@ -59,14 +59,6 @@ async fn connected(index: usize, to: SocketAddr) -> TcpStream {
     stream
 }
 
-fn open_connections(edge: &Edge) -> usize {
-    let metrics = edge.get("/metrics");
-    let count = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("split_edge_connections "));
-    count.unwrap().parse().unwrap()
-}
-
 #[test]
 fn ten_thousand_idle_connections_cost_little_and_leave_devices_their_answers() {
     let count = IDLE.min(files_max().saturating_sub(OTHER_FILES));
@@ -90,7 +82,7 @@ fn ten_thousand_idle_connections_cost_little_and_leave_devices_their_answers() {
         for index in idle.len()..count.min(idle.len() + AT_ONCE) {
             idle.push(runtime.block_on(connected(index / OF_ADDRESS, address)));
         }
-        eventually(|| (open_connections(&edge) == idle.len()).then_some(()));
+        eventually(|| (edge.metric("split_edge_connections") == idle.len()).then_some(()));
     }
     let each = edge.resident_kib().saturating_sub(before) / count.max(1);
     assert!(each <= KIB_EACH, "{each} KiB a connection");
@@ -100,6 +92,6 @@ fn ten_thousand_idle_connections_cost_little_and_leave_devices_their_answers() {
     assert_eq!(lines.len(), PICTURES);
     assert!(lines.iter().all(|line| line["by"] == "edge"), "{lines:?}");
     drop(idle);
-    eventually(|| (open_connections(&edge) == 0).then_some(()));
+    eventually(|| (edge.metric("split_edge_connections") == 0).then_some(()));
     edge.drain();
 }

@@ -186,12 +186,36 @@ impl Edge {
 
     /// Memory that it holds, in KiB.
     #[cfg(target_os = "linux")]
-    #[allow(dead_code, reason = "one of the test programs looks at it")]
+    #[allow(dead_code, reason = "some of the test programs look at it")]
     pub(super) fn resident_kib(&self) -> usize {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// Most memory that it ever held, in KiB.
+    #[cfg(target_os = "linux")]
+    #[allow(dead_code, reason = "one of the test programs looks at it")]
+    pub(super) fn peak_kib(&self) -> usize {
+        self.memory_kib("VmHWM:")
+    }
+
+    #[cfg(target_os = "linux")]
+    fn memory_kib(&self, field: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let count = line.unwrap().split_whitespace().next().unwrap();
         count.parse().unwrap()
+    }
+
+    /// What one of its metrics counts.
+    #[allow(dead_code, reason = "some of the test programs look at it")]
+    pub(super) fn metric(&self, name: &str) -> usize {
+        let metrics = self.get("/metrics");
+        let mut lines = metrics.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
+            .parse()
+            .unwrap()
     }
 
     pub(super) fn hang_up(&self) {
