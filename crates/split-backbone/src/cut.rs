@@ -223,6 +223,19 @@ pub struct ResNetTail {
     fc: Linear,
 }
 
+impl ResNetTail {
+    /// The same tail with every batch norm folded into its convolution, as
+    /// [`ResNet::fold_batch_norm`] folds those of a network.
+    #[must_use]
+    pub fn fold_batch_norm(&self) -> Self {
+        Self {
+            blocks: self.blocks.iter().map(Block::fold).collect(),
+            pooled: self.pooled,
+            fc: self.fc.clone(),
+        }
+    }
+}
+
 impl Tail for ResNetTail {
     type Output = Tensor<2>;
 

@@ -99,28 +99,7 @@ impl Opened {
         split: &str,
         device: &Device,
     ) -> Result<Self, OpenError> {
-        let (network, preprocess, side, weights_sha256) = if name == EMBEDDED_NAME {
-            let network = embedded::backbone(device)?;
-            let side = u32::try_from(embedded::SIDE).unwrap_or(u32::MAX);
-            let sha = embedded::BACKBONE_SHA256.to_owned();
-            (network, embedded::PREPROCESS, side, sha)
-        } else {
-            let config = ResNetConfig::named(name)?;
-            let path = weights.ok_or_else(|| OpenError::NoWeights {
-                name: name.to_owned(),
-            })?;
-            let (network, report) = ResNet::load_with_its_classes(&config, path, device)?;
-            if let Some(first) = report.unused.first() {
-                return Err(OpenError::Unused {
-                    path: path.display().to_string(),
-                    name: name.to_owned(),
-                    count: report.unused.len(),
-                    first: first.clone(),
-                });
-            }
-            let side = config.default_side();
-            (network, Preprocess::IMAGENET, side, report.sha256)
-        };
+        let (network, preprocess, side, weights_sha256) = network_of(name, weights, device)?;
         let point: SplitPoint = split.parse()?;
         let network = network.fold_batch_norm().valid();
         let (head, tail) = cut(&network, point)?;
@@ -140,6 +119,22 @@ impl Opened {
         })
     }
 
+    /// The tail alone, as it was trained: its batch norms are not folded into its convolutions.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn tail_with_norms(
+        name: &str,
+        weights: Option<&Path>,
+        split: &str,
+        device: &Device,
+    ) -> Result<ResNetTail, OpenError> {
+        let (network, ..) = network_of(name, weights, device)?;
+        let (_, tail) = cut(&network.valid(), split.parse()?)?;
+        Ok(tail)
+    }
+
     /// Loads the backbone that a bank was trained for, cut where the bank says.
     ///
     /// # Errors
@@ -155,6 +150,35 @@ impl Opened {
         check_backbone(&opened.note, bank)?;
         Ok(opened)
     }
+}
+
+/// A backbone as its weights have it, how pixels become its input, the side of its pictures, and the digest of its
+/// weights.
+fn network_of(
+    name: &str,
+    weights: Option<&Path>,
+    device: &Device,
+) -> Result<(ResNet, Preprocess, u32, String), OpenError> {
+    if name == EMBEDDED_NAME {
+        let side = u32::try_from(embedded::SIDE).unwrap_or(u32::MAX);
+        let sha = embedded::BACKBONE_SHA256.to_owned();
+        return Ok((embedded::backbone(device)?, embedded::PREPROCESS, side, sha));
+    }
+    let config = ResNetConfig::named(name)?;
+    let path = weights.ok_or_else(|| OpenError::NoWeights {
+        name: name.to_owned(),
+    })?;
+    let (network, report) = ResNet::load_with_its_classes(&config, path, device)?;
+    if let Some(first) = report.unused.first() {
+        return Err(OpenError::Unused {
+            path: path.display().to_string(),
+            name: name.to_owned(),
+            count: report.unused.len(),
+            first: first.clone(),
+        });
+    }
+    let side = config.default_side();
+    Ok((network, Preprocess::IMAGENET, side, report.sha256))
 }
 
 /// Refuses a bank that wasn't trained for this backbone, these weights and this split point.

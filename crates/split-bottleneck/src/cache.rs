@@ -1,8 +1,12 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use thiserror::Error;
 
+use crate::bank::{CodingError, RungCodec};
 use crate::split::{Batch, Head, Tail};
 use crate::unit::ActivationShape;
+
+/// Pictures in work at once.
+const RESTORED_AT_ONCE: usize = 64;
 
 /// Activations of the frozen head and answers of the unsplit tail, computed once, so that a
 /// training epoch costs unit and tail only.
@@ -126,6 +130,27 @@ impl ActivationCache {
         self.references.extend(floats(reference));
         self.labels.extend(labels);
         Ok(())
+    }
+
+    /// The same pictures, labels and answers, with the activations that a rung restores from its frames.
+    ///
+    /// # Errors
+    ///
+    /// [`CodingError`] where a picture can't be coded or its frame not decoded.
+    pub fn restored(&self, rung: &RungCodec, device: &Device) -> Result<Self, CodingError> {
+        let mut activations = Vec::with_capacity(self.activations.len());
+        let indices: Vec<usize> = (0..self.len()).collect();
+        for chunk in indices.chunks(RESTORED_AT_ONCE) {
+            let frames = rung.encode(self.batch(chunk, device).activation)?;
+            activations.extend(floats(rung.decode(&frames)?));
+        }
+        Ok(Self {
+            activations,
+            shape: self.shape,
+            classes: self.classes,
+            references: self.references.clone(),
+            labels: self.labels.clone(),
+        })
     }
 
     /// Indices of up to `limit` pictures, at least one where there are any, spread evenly.

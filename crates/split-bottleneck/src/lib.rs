@@ -103,6 +103,7 @@ mod integer;
 mod inversion;
 mod klt;
 mod loss;
+mod norms;
 pub mod ops;
 mod proxy;
 mod rate;
@@ -127,6 +128,7 @@ pub use inversion::{
 };
 pub use klt::{Klt, KltError, MAX_PATCH_VALUES};
 pub use loss::{ClassifierDistortion, relative_error};
+pub use norms::{NormsConfig, NormsError, fit_norms, norm_parameters};
 pub use proxy::{Proxy, straight_through_round};
 pub use rate::{
     Density, Factorised, FactorisedRate, HyperDensity, HyperpriorRate, L1Rate, LaplaceRate,

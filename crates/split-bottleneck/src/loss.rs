@@ -92,7 +92,8 @@ fn cross_entropy(logits: Tensor<2>, batch: &Batch) -> Tensor<1> {
     log_softmax(logits, 1).gather(1, indices).mean().neg()
 }
 
-fn divergence(logits: Tensor<2>, reference: Tensor<2>, temperature: f32) -> Tensor<1> {
+/// Mean divergence of softened answers from a reference, times `temperature` squared, shape `[1]`.
+pub(crate) fn divergence(logits: Tensor<2>, reference: Tensor<2>, temperature: f32) -> Tensor<1> {
     let [n, _] = logits.dims();
     let of = |x: Tensor<2>| log_softmax(x.div_scalar(temperature), 1);
     let reference = of(reference);

@@ -37,7 +37,11 @@ pub(crate) fn add(
     trained: &[Trained],
     document: &mut Document,
 ) -> Result<()> {
-    let training = setup.cache(&spread(&setup.pictures(Part::Train)?), false, |_| {})?;
+    let training = setup.cache(
+        &spread(&setup.pictures(Part::Train)?, FIT_PICTURES),
+        false,
+        |_| {},
+    )?;
     let pictures = setup.pictures(Part::Test)?;
     let cache = test_cache(setup, &pictures)?;
     let base = base_row(setup, args.seed, &pictures)?;
@@ -258,9 +262,12 @@ fn deviation(variance: f64) -> f32 {
     variance.sqrt() as f32
 }
 
-/// Up to [`FIT_PICTURES`] of the training pictures, spread evenly.
-fn spread(pictures: &split_backbone::Pictures) -> split_backbone::Pictures {
-    let every = pictures.len().div_ceil(FIT_PICTURES).max(1);
+/// Up to `limit` of the training pictures, spread evenly.
+pub(crate) fn spread(
+    pictures: &split_backbone::Pictures,
+    limit: usize,
+) -> split_backbone::Pictures {
+    let every = pictures.len().div_ceil(limit).max(1);
     let indices: Vec<usize> = (0..pictures.len()).step_by(every).collect();
     pictures.select(&indices)
 }

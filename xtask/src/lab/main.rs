@@ -36,6 +36,7 @@ mod rung;
 mod search;
 mod setup;
 mod splits;
+mod tail_norms;
 mod train;
 mod units;
 mod values;

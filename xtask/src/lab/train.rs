@@ -17,7 +17,7 @@ use crate::files::{folder, write_whole};
 use crate::rung::{Task, Trained, bar, count, now, rungs_are_trained, stop_flag};
 use crate::setup::{Setup, SetupArgs};
 use crate::values::{at_least_one, positive};
-use crate::{baselines, continuous, published, report, run_folder};
+use crate::{baselines, continuous, published, report, run_folder, tail_norms};
 
 /// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
 const FRAME_OVERHEAD_BYTES: f64 = 14.0;
@@ -202,6 +202,10 @@ pub(crate) struct TrainArgs {
     /// BottleNet++, each with 1, 2, 3, 6 and 9 channels.
     #[arg(long)]
     pub(crate) published: bool,
+    /// Also measure the trained rungs with a tail whose batch norms are fitted to what they restore: statistics alone
+    /// (`tail-statistics`), and scale and shift too (`tail-affine`). The backbone is frozen everywhere else.
+    #[arg(long)]
+    pub(crate) tail_norms: bool,
     /// Also train one unit for all rates, and measure the first rung with other steps.
     #[arg(long)]
     pub(crate) continuous: bool,
@@ -346,6 +350,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     if args.baselines {
         baselines::add(&setup, args, &bank, &trained, &mut document)?;
     }
+    if args.tail_norms {
+        tail_norms::add(&setup, args, &bank, &trained, &mut document)?;
+    }
     save_bank(&bank, &out)?;
     document.save(&out.join("results.json"))?;
     document.save_csv(&out.join("results.csv"))?;
@@ -410,6 +417,12 @@ impl std::fmt::Debug for RunIdentity<'_> {
         args.resume = false;
         args.out = PathBuf::new();
         args.record = None;
+        // What is measured or trained beside the rungs may join later.
+        args.no_rivals = false;
+        args.baselines = false;
+        args.published = false;
+        args.continuous = false;
+        args.tail_norms = false;
         args.fmt(f)
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::link::Way;
-use crate::tables::PICTURE_KINDS;
+use crate::tables::{HELPED_KINDS, PICTURE_KINDS};
 use crate::{Compute, Link, RaDocument, Row};
 
 /// What is asked of an answer; one of the two at the least.
@@ -295,12 +295,13 @@ fn candidates(documents: &[RaDocument], request: &Request) -> Vec<Candidate> {
 }
 
 /// How a row is a way to an answer. `raw` sends what a unit would have made small: a yardstick,
-/// nothing that the runtime offers. Coded activations without `device_macs` have no time.
+/// nothing that the runtime offers, and neither is a tail with norms of its own. Coded activations without `device_macs` have no time.
 pub(crate) fn candidate(document: &RaDocument, row: &Row, request: &Request) -> Option<Candidate> {
     let backbone = &document.backbone;
     let picture = row.kind == "unsplit" || PICTURE_KINDS.contains(&row.kind.as_str());
     let mode = match row.kind.as_str() {
         "raw" => return None,
+        kind if HELPED_KINDS.contains(&kind) => return None,
         "device-only" => Mode::DeviceOnly,
         _ if picture => Mode::Picture,
         _ => Mode::Split,

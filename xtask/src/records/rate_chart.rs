@@ -3,7 +3,7 @@
 use crate::chart::{Axis, Chart, Dot, Level, Series};
 use crate::curve::front;
 use crate::tables::{
-    PICTURE_KINDS, accuracy, bytes, coded_kinds, dash, metric_name, millions, share,
+    HELPED_KINDS, PICTURE_KINDS, accuracy, bytes, coded_kinds, dash, metric_name, millions, share,
 };
 use crate::{Curve, Point, RaDocument, Row};
 
@@ -33,9 +33,11 @@ const LEFT_OUT: [&str; 7] = [
 #[must_use]
 pub fn rate_picture(document: &RaDocument) -> String {
     let mut pictured = document.clone();
-    pictured
-        .rows
-        .retain(|row| !LEFT_OUT.contains(&row.kind.as_str()));
+    pictured.rows.retain(|row| {
+        ![&LEFT_OUT[..], &HELPED_KINDS]
+            .concat()
+            .contains(&row.kind.as_str())
+    });
     let mut chart = rate_chart(&pictured);
     let (data, backbone) = (&document.data, &document.backbone);
     chart.heading = Some(format!(

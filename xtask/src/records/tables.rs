@@ -8,7 +8,10 @@ use crate::{BdRate, Curve, CurveError, Point, RaDocument, Row, TradeOff, bd_rate
 /// Kinds that send the picture itself; they stand beside ours as columns and curves.
 pub(crate) const PICTURE_KINDS: [&str; 4] = ["webp", "jpeg", "webp-lossless", "png"];
 
-/// Those of them with a rate to choose: a lossless file is one point, no curve.
+/// Kinds whose backbone isn't frozen: they stand in whole tables, and nowhere among choices.
+pub(crate) const HELPED_KINDS: [&str; 2] = ["tail-affine", "tail-statistics"];
+
+/// Kinds of pictures with a rate to choose: a lossless file is one point, no curve.
 const LOSSY_KINDS: [&str; 2] = ["webp", "jpeg"];
 
 /// Kinds with one row, shown below the others.
@@ -92,10 +95,11 @@ pub fn full_table(document: &RaDocument) -> String {
 
 /// The rows that no other row beats in bytes, accuracy and work on the device together, cheapest
 /// first, one line each. Rows of one answer (device only) and of raw activations take part too: they
-/// are choices like the others.
+/// are choices like the others. Those whose backbone isn't frozen don't.
 #[must_use]
 pub fn front_table(document: &RaDocument) -> String {
-    let rows = document.means();
+    let mut rows = document.means();
+    rows.retain(|row| !HELPED_KINDS.contains(&row.kind.as_str()));
     let trade_offs: Vec<TradeOff> = rows
         .iter()
         .map(|row| TradeOff {
@@ -619,6 +623,18 @@ pub(crate) mod tests {
                 row.name
             );
         }
+    }
+
+    #[test]
+    fn rows_with_help_from_the_backbone_are_no_choice() {
+        let mut document = document();
+        let mut helped = document.rows[0].clone();
+        helped.name = "tail-affine u0".to_owned();
+        helped.kind = "tail-affine".to_owned();
+        (helped.bytes, helped.value) = (helped.bytes / 2.0, helped.value + 1.0);
+        document.rows.push(helped);
+        assert!(!front_table(&document).contains("tail-affine"));
+        assert!(full_table(&document).contains("tail-affine u0"));
     }
 
     #[test]
