@@ -36,6 +36,15 @@ pub enum PictureCodec {
 }
 
 impl PictureCodec {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Jpeg420,
+        Self::Jpeg444,
+        Self::WebP,
+        Self::WebPLossless,
+        Self::Png,
+    ];
+
     /// Name in tables and records.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -6,7 +6,7 @@
 
 use burn::tensor::{Device, Tolerance};
 use split_backbone::embedded::{self, EmbeddedSplit};
-use split_backbone::{Opened, ResNetTail};
+use split_backbone::{Opened, ResNetTail, top1};
 use split_bottleneck::{
     ActivationCache, Bank, Klt, NormsConfig, NormsError, Rung, TablePictures, Tail as _, evaluate,
     fit_norms, module_state, norm_parameters,
@@ -120,6 +120,26 @@ fn fitted_to_restored_activations_norms_help_a_unit_that_nobody_trained() {
         .forward(one)
         .into_data()
         .assert_approx_eq(&folded, tolerance);
+}
+
+#[test]
+fn statistics_of_what_the_tail_was_trained_on_change_next_to_nothing() {
+    let ground = Ground::new(1000, 500);
+    let config = NormsConfig::default();
+    let device = ground.device.clone().autodiff();
+    let tail = fit_norms(ground.tail.clone(), &ground.training, &config, &device).unwrap();
+    let all: Vec<usize> = (0..ground.test.len()).collect();
+    let activation = ground.test.batch(&all, &ground.device).activation;
+    let found = top1(tail.fold_batch_norm().forward(activation));
+    let labels = ground.test.labels().iter();
+    let right = |found: &[i32]| labels.clone().zip(found).filter(|(a, b)| a == b).count();
+    let found: Vec<i32> = found
+        .iter()
+        .map(|class| i32::try_from(*class).unwrap())
+        .collect();
+    let (before, after) = (right(&ground.test.predictions()), right(&found));
+    // One point of 500 pictures.
+    assert!(before.abs_diff(after) <= 5, "{before} and {after} right");
 }
 
 #[test]

@@ -1,14 +1,6 @@
 use super::*;
 use crate::embedded::{self, EmbeddedSplit};
 
-const CODECS: [PictureCodec; 5] = [
-    PictureCodec::Jpeg420,
-    PictureCodec::Jpeg444,
-    PictureCodec::WebP,
-    PictureCodec::WebPLossless,
-    PictureCodec::Png,
-];
-
 fn some_pictures() -> Pictures {
     embedded::pictures(EmbeddedSplit::Test, 12).unwrap()
 }
@@ -65,7 +57,7 @@ fn jpeg_without_chroma_subsampling_is_nearer_to_the_picture() {
 #[test]
 fn payload_is_the_file_less_its_headers() {
     let pictures = some_pictures();
-    for codec in CODECS {
+    for &codec in PictureCodec::ALL {
         let coded = encode(codec, pictures.rgb8(3), (64, 64), 60).unwrap();
         let overhead = coded.file.len() - coded.payload_bytes;
         let allowed = match codec {
@@ -85,7 +77,7 @@ fn odd_sizes_and_single_pixels_are_coded() {
         let rgb8: Vec<u8> = (0..width * height * 3)
             .map(|i| u8::try_from(i * 37 % 256).unwrap())
             .collect();
-        for codec in CODECS {
+        for &codec in PictureCodec::ALL {
             let coded = encode(codec, &rgb8, (width, height), 75).unwrap();
             assert_eq!(coded.rgb8.len(), rgb8.len(), "{codec:?} {width}x{height}");
         }

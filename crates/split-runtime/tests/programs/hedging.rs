@@ -15,11 +15,8 @@ fn watched(rig: &Rig, edges: [&Edge; 2], more: &[&str]) -> Watched {
 }
 
 /// Frames that an edge has answered.
-fn done(edge: &Edge) -> u64 {
-    let metrics = edge.get("/metrics");
-    let prefix = "split_edge_jobs_total{outcome=\"done\"} ";
-    let count = metrics.lines().find_map(|line| line.strip_prefix(prefix));
-    count.unwrap().parse().unwrap()
+fn done(edge: &Edge) -> usize {
+    edge.metric("split_edge_jobs_total{outcome=\"done\"}")
 }
 
 /// Asks until both edges have answered this device: it begins with whichever is connected first.

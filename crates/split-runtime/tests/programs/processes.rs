@@ -206,7 +206,7 @@ impl Edge {
         count.parse().unwrap()
     }
 
-    /// What one of its metrics counts.
+    /// What one of its metrics counts, its labels with it.
     #[allow(dead_code, reason = "some of the test programs look at it")]
     pub(super) fn metric(&self, name: &str) -> usize {
         let metrics = self.get("/metrics");

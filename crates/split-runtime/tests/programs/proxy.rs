@@ -90,10 +90,8 @@ impl Replica {
 
     /// Frames that it answered since it runs.
     fn answered(&self) -> usize {
-        let metrics = self.edge.as_ref().unwrap().get("/metrics");
-        let done = "split_edge_jobs_total{outcome=\"done\"} ";
-        let count = metrics.lines().find_map(|line| line.strip_prefix(done));
-        count.unwrap().parse().unwrap()
+        let edge = self.edge.as_ref().unwrap();
+        edge.metric("split_edge_jobs_total{outcome=\"done\"}")
     }
 
     fn restart(&mut self, rig: &Rig) {

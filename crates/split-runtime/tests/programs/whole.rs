@@ -256,5 +256,8 @@ fn pictures_of_a_record_join_the_menu_that_is_measured() {
     );
     refused(&menu, &[], "split-ra/1");
     refused(&record(&[]), &[], "results.json");
+    let other = std::fs::read_to_string(record(&[row("webp q60", "webp", 1500.0, 91.0)])).unwrap();
+    std::fs::write(&file, other.replace("\"embedded\"", "\"resnet56\"")).unwrap();
+    refused(&file, &[], "of resnet56, the models are of embedded");
     edge.drain();
 }

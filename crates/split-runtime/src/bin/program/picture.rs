@@ -77,18 +77,10 @@ pub(crate) struct Form {
     quality: Option<u8>,
 }
 
-const CODECS: [PictureCodec; 5] = [
-    PictureCodec::Jpeg420,
-    PictureCodec::Jpeg444,
-    PictureCodec::WebP,
-    PictureCodec::WebPLossless,
-    PictureCodec::Png,
-];
-
 impl Form {
     /// The form of this name, as tables and menus write them: `webp-q30`, `jpeg-420-q75`, `webp-lossless`.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        CODECS.into_iter().find_map(|codec| {
+        PictureCodec::ALL.iter().find_map(|&codec| {
             let rest = name.strip_prefix(codec.name())?;
             let quality = match rest.strip_prefix("-q") {
                 Some(digits) if codec.has_quality() => {

@@ -120,8 +120,16 @@ pub(crate) enum Wanted {
 /// Where a menu comes from.
 pub(crate) enum Source {
     File(Menu),
-    /// It is made here, of the banks and of these forms of pictures.
-    Here(Vec<PictureEntry>),
+    /// It is made here, of the banks and of these pictures.
+    Here(PictureEntries),
+}
+
+/// Pictures as a record measured them.
+#[derive(Default)]
+pub(crate) struct PictureEntries {
+    /// Whose record it is; nothing where none was named.
+    backbone: Option<String>,
+    entries: Vec<PictureEntry>,
 }
 
 /// A form in which pictures may be sent, with the entry that it is. Its times are measured later.
@@ -163,7 +171,7 @@ impl Wanted {
             }
             (Some(menu), None) => Source::File(menu_of_file(menu)?),
             (None, Some(record)) => Source::Here(pictures_of_record(record)?),
-            (None, None) => Source::Here(Vec::new()),
+            (None, None) => Source::Here(PictureEntries::default()),
         };
         Ok(Self::Policy(make, source))
     }
@@ -176,15 +184,30 @@ impl Wanted {
     /// The pictures of a menu that is made here.
     pub(crate) fn pictures_mut(&mut self) -> &mut [PictureEntry] {
         match self {
-            Self::Policy(_, Source::Here(pictures)) => pictures,
+            Self::Policy(_, Source::Here(pictures)) => &mut pictures.entries,
             _ => &mut [],
         }
+    }
+
+    /// # Errors
+    /// Where a record of pictures is one of another backbone.
+    pub(crate) fn check_backbone(&self, name: &str) -> Result<()> {
+        if let Self::Policy(_, Source::Here(pictures)) = self
+            && let Some(found) = &pictures.backbone
+        {
+            ensure!(
+                found == name,
+                "picture-record: the record is of {found}, the models are of {name}; what pictures cost in \
+                 accuracy differs from network to network"
+            );
+        }
+        Ok(())
     }
 
     /// Whether a policy chooses from a menu with pictures.
     pub(crate) fn has_pictures(&self) -> bool {
         match self {
-            Self::Policy(_, Source::Here(pictures)) => !pictures.is_empty(),
+            Self::Policy(_, Source::Here(pictures)) => !pictures.entries.is_empty(),
             Self::Policy(_, Source::File(menu)) => {
                 let mut entries = menu.entries().iter();
                 entries.any(|entry| form_of(entry).is_some())
@@ -213,7 +236,7 @@ impl Chooser {
         };
         let all = match source {
             Source::File(menu) => menu,
-            Source::Here(pictures) => menu_of_banks(models, pictures)?,
+            Source::Here(pictures) => menu_of_banks(models, pictures.entries)?,
         };
         let all = usable(&all, models, local)?;
         Ok(Self::Policy(Box::new(Learning {
@@ -360,7 +383,7 @@ fn menu_of_file(path: &Path) -> Result<Menu> {
 ///
 /// # Errors
 /// For a file that is no such record, or one without pictures.
-fn pictures_of_record(path: &Path) -> Result<Vec<PictureEntry>> {
+fn pictures_of_record(path: &Path) -> Result<PictureEntries> {
     let text = read(path, MAX_MENU_BYTES as u64)?;
     let menu = Menu::from_records(&[&text], &Speeds::default())
         .with_context(|| format!("the record {}", path.display()))?;
@@ -369,14 +392,18 @@ fn pictures_of_record(path: &Path) -> Result<Vec<PictureEntry>> {
         let entry = entry.clone();
         Some(PictureEntry { form, entry })
     });
-    let pictures: Vec<PictureEntry> = pictures.collect();
+    let entries: Vec<PictureEntry> = pictures.collect();
     ensure!(
-        !pictures.is_empty(),
+        !entries.is_empty(),
         "the record {} has no rows of JPEG or WebP that lose less than ten points; give the results.json of \
          `cargo xtask train`, run without --no-rivals",
         path.display()
     );
-    Ok(pictures)
+    let record: serde_json::Value = serde_json::from_str(&text)?;
+    Ok(PictureEntries {
+        backbone: record["backbone"]["name"].as_str().map(str::to_owned),
+        entries,
+    })
 }
 
 /// The rungs as their banks measured them, `pictures`, and the device alone, which loses nothing and so counts

@@ -70,7 +70,7 @@ pub(crate) fn probes(
             shortest
         } else {
             let Some(form) = form else { continue };
-            (0, cuts.picture_frame(form)?)
+            (0, cuts.picture_frame(form, &cuts.textured()?)?)
         };
         probes.push(Probe {
             contract,

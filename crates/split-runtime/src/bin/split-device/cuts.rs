@@ -29,8 +29,12 @@ pub(crate) struct Cut {
     pub(crate) stage: DeviceStage<ResNetHead>,
 }
 
-/// At least one, in the order in which they were named.
-pub(crate) struct Cuts(Vec<Cut>);
+/// The cuts of a network, with what an edge has to agree with for its pictures.
+pub(crate) struct Cuts {
+    /// At least one, in the order in which they were named.
+    all: Vec<Cut>,
+    pictures: Contract,
+}
 
 /// What a warm-up found.
 pub(crate) struct Times {
@@ -119,39 +123,42 @@ impl Cuts {
             let stage = DeviceStage::open(&model.bank, model.opened.head.clone(), compute)?;
             cuts.push(Cut { model, stage });
         }
-        ensure!(!cuts.is_empty(), "no model was named");
-        Ok(Self(cuts))
+        let first = cuts.first().context("no model was named")?;
+        let pictures = picture::contract(&first.model.bank, first.model.framing);
+        Ok(Self {
+            all: cuts,
+            pictures,
+        })
     }
 
     pub(crate) fn first(&self) -> &Cut {
-        &self.0[0]
+        &self.all[0]
     }
 
     pub(crate) fn get(&self, model: usize) -> &Cut {
-        &self.0[model]
+        &self.all[model]
     }
 
     /// What a contract of the device is for: a split point, or pictures behind the last of them.
     pub(crate) fn name(&self, contract: usize) -> &str {
-        self.0.get(contract).map_or(picture::SPLIT, Cut::split)
+        self.all.get(contract).map_or(picture::SPLIT, Cut::split)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// What an edge has to agree with, for each cut in its order, and for `pictures` behind them.
     pub(crate) fn contracts(&self, pictures: bool) -> Result<Vec<Contract>> {
-        let contracts = self.0.iter().map(|cut| contract_of(&cut.model.bank));
+        let contracts = self.all.iter().map(|cut| contract_of(&cut.model.bank));
         let mut contracts: Vec<Contract> = contracts.collect::<Result<_, _>>()?;
-        contracts.extend(pictures.then(|| self.picture_contract()));
+        contracts.extend(pictures.then(|| self.pictures.clone()));
         Ok(contracts)
     }
 
-    /// What an edge has to agree with for pictures.
-    pub(crate) fn picture_contract(&self) -> Contract {
-        let model = &self.first().model;
-        picture::contract(&model.bank, model.framing)
+    /// A picture in this form as an edge takes it.
+    pub(crate) fn picture_frame(&self, form: Form, picture: &Pictures) -> Result<Vec<u8>> {
+        picture::framed(&self.pictures, &form.file(picture)?)
     }
 
     /// The rung of this name or place, where a device that is told it has but one model; or a picture of this
@@ -160,11 +167,11 @@ impl Cuts {
     /// # Errors
     /// For an unknown rung, and for several models.
     pub(crate) fn fixed(&self, rung: &str) -> Result<Way> {
-        let [cut] = &self.0[..] else {
+        let [cut] = &self.all[..] else {
             anyhow::bail!(
                 "policy = \"fixed\" and {} models: it sends one rung of one of them; give one --model, or a \
                  --policy that chooses",
-                self.0.len()
+                self.all.len()
             );
         };
         let found = match (cut.model.bank.find(rung), Form::named(rung)) {
@@ -180,6 +187,9 @@ impl Cuts {
     /// # Errors
     /// Where a picture can't be coded.
     pub(crate) fn time_pictures(&self, pictures: &mut [PictureEntry], times: &Times) -> Result<()> {
+        if pictures.is_empty() {
+            return Ok(());
+        }
         let textured = self.textured()?;
         for PictureEntry { form, entry } in pictures {
             let mut runs = [0; PICTURE_RUNS];
@@ -196,13 +206,8 @@ impl Cuts {
         Ok(())
     }
 
-    /// A picture to send where the edge is asked how long one takes.
-    pub(crate) fn picture_frame(&self, form: Form) -> Result<Vec<u8>> {
-        picture::framed(&self.picture_contract(), &form.file(&self.textured()?)?)
-    }
-
-    /// A picture with gradients and edges everywhere: a grey one is coded faster than any real one.
-    fn textured(&self) -> Result<Pictures> {
+    /// A picture to measure with, gradients and edges everywhere: a grey one is coded faster than any real one.
+    pub(crate) fn textured(&self) -> Result<Pictures> {
         let side = self.first().model.framing.side();
         let value = |at: usize| {
             let (row, column) = (at / 3 / side, at / 3 % side);
@@ -217,7 +222,7 @@ impl Cuts {
 
     /// The models as policies weigh them.
     pub(crate) fn weighed(&self, times: &[Measured]) -> Vec<Weighed<'_>> {
-        let pairs = self.0.iter().zip(times).enumerate();
+        let pairs = self.all.iter().zip(times).enumerate();
         let weighed = pairs.map(|(model, (cut, times))| Weighed {
             model,
             bank: &cut.model.bank,
@@ -243,7 +248,7 @@ impl Cuts {
             slowest_whole_us: 0,
             picture_edge_us: None,
         };
-        for cut in &self.0 {
+        for cut in &self.all {
             let rungs = match fixed {
                 Some(Way::Rung(place)) => place.rung..place.rung + 1,
                 Some(Way::Picture(_)) => 0..0,

@@ -192,6 +192,7 @@ impl Session {
             runtime.block_on(async { Spans::start(settings.otlp_endpoint.as_deref(), PROGRAM) })?;
         let compute = backend::open(settings.backend()?)?;
         let cuts = Cuts::load(settings.models()?, &compute)?;
+        wanted.check_backbone(&cuts.first().model.bank.backbone().name)?;
         let fixed = match wanted {
             Wanted::Fixed => Some(cuts.fixed(settings.rung()?)?),
             Wanted::Local => Some(Way::Rung(Place { model: 0, rung: 0 })),
@@ -367,33 +368,28 @@ impl Session {
         let in_flight: Vec<InFlight> = self.sent.values().map(|(frame, _)| *frame).collect();
         self.heed_edges();
         let pick = self.chooser.pick(clock.now(), self.deadline_us, &in_flight);
-        let model = match pick {
+        let rung = match pick {
             Pick::Send {
                 way: Way::Rung(place),
-                ..
-            } => place.model,
+                entry,
+            } => Ok((place, entry)),
             Pick::Send {
                 way: Way::Picture(form),
                 entry,
             } => return self.whole(form, entry, picture, input, clock, outcome),
-            Pick::Local | Pick::GiveUp => 0,
+            Pick::Local => Err("the policy chose it"),
+            Pick::GiveUp => Err("the policy expects no answer in time"),
         };
-        let cut = self.cuts.get(model);
+        let cut = self.cuts.get(rung.map_or(0, |(place, _)| place.model));
         let head = out::now();
         let activation = cut.stage.activation(input);
         // A graphics card has only queued it so far.
         self.compute.sync().context("running the head")?;
         outcome.parts.head_us = Some(out::us_since(head));
-        let frame = match pick {
-            Pick::Send {
-                way: Way::Rung(place),
-                entry,
-            } => self
-                .request(place, &activation, clock, outcome)
-                .map(|(device, request)| (device, request, entry)),
-            Pick::Send { .. } | Pick::Local => Err("the policy chose it".to_owned()),
-            Pick::GiveUp => Err("the policy expects no answer in time".to_owned()),
-        };
+        let frame = rung.map_err(str::to_owned).and_then(|(place, entry)| {
+            let asked = self.request(place, &activation, clock, outcome)?;
+            Ok((asked.0, asked.1, entry))
+        });
         let own = self.falls_back.then(|| Own {
             left: Left::Activation(activation),
             tail: cut.model.opened.tail.clone(),
@@ -473,9 +469,7 @@ impl Session {
     ) -> Result<(Arc<Device>, OwnedRequest), String> {
         self.edge()?;
         let code = out::now();
-        let contract = self.cuts.picture_contract();
-        let file = form.file(picture);
-        let body = file.and_then(|file| picture::framed(&contract, &file));
+        let body = self.cuts.picture_frame(form, picture);
         let body = body.map_err(|error| out::said(&error))?;
         outcome.parts.code_us = Some(out::us_since(code));
         outcome.sent = Some(Sent {

@@ -81,6 +81,8 @@ pub(crate) struct Repository {
     ranked: usize,
     /// Whether networks take pictures too.
     pictures: bool,
+    /// Networks that take pictures: one is loaded once, however often it is cut.
+    wholes: Vec<Offer>,
     models: BTreeMap<String, Served>,
     /// Files of models that couldn't be loaded, so that polling doesn't try them again.
     broken: BTreeMap<String, Stamp>,
@@ -106,6 +108,7 @@ impl Repository {
             compute,
             ranked,
             pictures,
+            wholes: Vec::new(),
             models: BTreeMap::new(),
             broken: BTreeMap::new(),
             left_out: BTreeSet::new(),
@@ -172,6 +175,8 @@ impl Repository {
         }
         self.broken = found.broken;
         self.left_out = found.left_out;
+        let offered: Vec<BatchKey> = offers(models.values()).iter().map(|one| one.key).collect();
+        self.wholes.retain(|one| offered.contains(&one.key));
         self.models = models;
         Ok(Look {
             changed,
@@ -310,11 +315,10 @@ impl Repository {
         })
     }
 
-    /// The whole network of a model; the one that is served already where there is one.
+    /// The whole network of a model; the one that another cut of it has brought where there is one.
     fn of_pictures(&mut self, model: &Model) -> Result<Offer> {
         let contract = picture::contract(&model.bank, model.framing);
-        let mut there = self.models.values().filter_map(|one| one.pictures.as_ref());
-        if let Some(same) = there.find(|one| one.contract == contract) {
+        if let Some(same) = self.wholes.iter().find(|one| one.contract == contract) {
             return Ok(same.clone());
         }
         let side = model.framing.side();
@@ -322,12 +326,14 @@ impl Repository {
         let (stage, cost) = guarded("a grey picture", || {
             whole_stage(model, &contract, self.ranked, &self.compute)
         })?;
-        Ok(Offer {
+        let offer = Offer {
             contract,
             key,
             stage,
             cost,
-        })
+        };
+        self.wholes.push(offer.clone());
+        Ok(offer)
     }
 
     /// A key that no model had before: frames under way keep theirs.

@@ -47,7 +47,6 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     program::exit(match cli.role {
         Some(Role::Keep { program }) => programs::keep(&program),
-        Some(Role::PictureEdge { model, listen }) => whole::serve(&model, listen),
         Some(Role::PictureDevice {
             model,
             edge,

@@ -1,6 +1,5 @@
 //! One link in one way: a device is started, asks for one picture after the other, and ends.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -43,15 +42,14 @@ impl Edges {
     /// Where one doesn't come up; with what it said.
     pub(crate) fn start(link: &mut Link, work: &Work, modes: &[Mode]) -> Result<Self> {
         let us = ourselves()?;
-        let mut edge = |mode: Mode, name: &'static str, program: &Path, arguments: &[&Path]| {
+        let split_edge = beside_us("split-edge")?;
+        let mut edge = |mode: Mode, name: &'static str, more: &[&str]| {
             if !modes.contains(&mode) {
                 return Ok(None);
             }
-            let mut command = kept(link.command(End::Edge, &us), program);
-            command.args(arguments).args(["--listen", &link.listen()]);
-            if mode == Mode::Split {
-                command.args(["--admin", "off"]);
-            }
+            let mut command = kept(link.command(End::Edge, &us), &split_edge);
+            command.arg("--models").arg(&work.models).args(more);
+            command.args(["--listen", &link.listen(), "--admin", "off"]);
             let running = Running::start(name, command)?;
             let line = running.line(LOAD)?;
             let address = line.strip_prefix("listening on ");
@@ -59,12 +57,9 @@ impl Edges {
             let address = link.route(address)?;
             anyhow::Ok(Some((running, address)))
         };
-        let split_edge = beside_us("split-edge")?;
-        let models = [Path::new("--models"), &work.models];
-        let model = [Path::new("picture-edge"), Path::new("--model"), &work.model];
         Ok(Self {
-            split: edge(Mode::Split, "split-edge", &split_edge, &models)?,
-            picture: edge(Mode::Picture, "the edge for pictures", &us, &model)?,
+            split: edge(Mode::Split, "split-edge", &[])?,
+            picture: edge(Mode::Picture, "the edge for pictures", &["--pictures"])?,
         })
     }
 

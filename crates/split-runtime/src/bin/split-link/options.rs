@@ -1,7 +1,6 @@
 //! What can be asked for.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -49,16 +48,6 @@ pub(crate) enum Role {
         /// Program and arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         program: Vec<OsString>,
-    },
-    /// Serve the whole network for picture files
-    #[command(hide = true)]
-    PictureEdge {
-        /// Folder of the model
-        #[arg(long)]
-        model: PathBuf,
-        /// Address for devices
-        #[arg(long)]
-        listen: SocketAddr,
     },
     /// Send picture files
     #[command(hide = true)]
