@@ -129,6 +129,34 @@ mod commands {
     }
 
     #[test]
+    fn three_scales_are_trained_and_measured_in_frames_of_three_segments() {
+        let Some(assets) = assets("three_scales_are_trained_and_measured") else {
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("run");
+        let table = printed(&mut train(
+            &assets,
+            &out,
+            &["--split", "dark5", "--latent-channels", "24", "--no-rivals"],
+        ));
+        assert!(table.contains("cut at dark5"), "{table}");
+        let text = fs::read_to_string(out.join("results.json")).unwrap();
+        let document = RaDocument::parse(&text).unwrap();
+        assert_eq!(document.backbone.split, "dark5");
+        let row = |name: &str| document.rows.iter().find(|row| row.name == name).unwrap();
+        // Half of the network runs in front of the cut; three linear maps add a little.
+        let share = row("klt-1").device_macs.unwrap() / document.backbone.macs;
+        assert!((0.5..0.56).contains(&share), "{share}");
+        // All three tensors: 64x12x12, 128x6x6 and 256x3x3 floats.
+        assert!((row("raw activation").bytes - 64_512.0).abs() < 1e-9);
+        let mut eval = lab("eval", &assets, "3");
+        let text = printed(eval.arg("--bank").arg(out.join("bank.safetensors")));
+        let expected = format!("{:.1} bytes a frame", row("klt-2").bytes);
+        assert!(text.contains(&expected), "{expected}: {text}");
+    }
+
+    #[test]
     fn wrong_detector_arguments_are_answered_with_what_is_right() {
         let Some(assets) = assets("wrong_detector_arguments") else {
             return;
@@ -137,6 +165,10 @@ mod commands {
         let error = |more: &[&str]| failure(&mut train(&assets, dir.path(), more));
         assert!(error(&["--split", "dark4"]).contains("dark3"));
         assert!(error(&["--backbone", "yolox"]).contains("yolox_nano"));
+        let scales = |more: &[&str]| error(&[&["--split", "dark5"], more].concat());
+        assert!(scales(&["--units", "conv"]).contains("only --units klt"));
+        assert!(scales(&["--stride", "2"]).contains("leave out --stride"));
+        assert!(scales(&["--latent-channels", "2"]).contains("each of the 3 tensors"));
         assert!(error(&["--resume"]).contains("--resume needs a run"));
         let photos = assets.join("val2017");
         let text = error(&["--photos", photos.to_str().unwrap()]);

@@ -56,7 +56,7 @@ pub enum CutError {
         text: String,
     },
     /// The text names no split point of a detector.
-    #[error("{text:?} is no split point of a detector; write stem, dark2 or dark3")]
+    #[error("{text:?} is no split point of a detector; write stem, dark2, dark3 or dark5")]
     NotInDetector {
         /// What was to be read.
         text: String,

@@ -10,14 +10,19 @@ use split_backbone::{
     YoloxPoint, YoloxTail, canvas_input, cut_yolox,
 };
 use split_bottleneck::{
-    ActivationCache, BackboneNote, Bank, Objective, Proxy, RateKind, Rung, Tail, TrainConfig,
-    Training, UnitConfig,
+    ActivationCache, BackboneNote, Bank, Klt, Objective, Proxy, RateKind, Rung, Scale, ScaleList,
+    TablePictures, Tail, TrainConfig, Training, UnitConfig,
 };
+use split_tensor::{BundleRef, Symbols};
 
 const SIDE: u32 = 64;
 
 /// A detector so small that a test can train a unit for it.
 fn detector() -> (YoloxHead, YoloxTail) {
+    detector_cut_at(YoloxPoint::Dark3)
+}
+
+fn detector_cut_at(point: YoloxPoint) -> (YoloxHead, YoloxTail) {
     let config = YoloxConfig::named("yolox_nano").unwrap();
     let config = config
         .with_base_channels(4)
@@ -25,7 +30,7 @@ fn detector() -> (YoloxHead, YoloxTail) {
         .with_classes(2)
         .unwrap();
     let network = config.init_seeded(3, &Device::flex());
-    let (head, tail) = cut_yolox(&network.fold_batch_norm(), YoloxPoint::Dark3);
+    let (head, tail) = cut_yolox(&network.fold_batch_norm(), point);
     (head.lifted(), tail.lifted())
 }
 
@@ -167,4 +172,102 @@ fn frames_of_others_and_damaged_frames_are_refused() {
         first.encode(two, (64, 64)),
         Err(CoveredError::Batch { found: 2 })
     ));
+}
+
+#[test]
+fn three_scales_cross_in_one_frame_without_their_padding() {
+    let (head, _) = detector_cut_at(YoloxPoint::Dark5);
+    let device = Device::flex();
+    let cache = cache(&head);
+    let config = YoloxConfig::named("yolox_nano").unwrap();
+    let config = config.with_base_channels(4).unwrap();
+    let channels = YoloxPoint::pyramid_channels(&config);
+    assert_eq!(channels.iter().sum::<usize>(), cache.shape().channels);
+    assert_eq!([cache.shape().height, cache.shape().width], [2, 2]);
+    let scales: Vec<Scale> = channels
+        .into_iter()
+        .zip([12, 8, 6])
+        .map(|(channels, latent)| Scale { channels, latent })
+        .collect();
+    let unit = UnitConfig::scales(ScaleList::new(&scales).unwrap(), [2, 2], 0.05, 1);
+    let klt = Klt::for_unit(&cache, &unit, 8).unwrap();
+    let weights = klt.weights(&unit, 3, &device).unwrap();
+    let pictures = TablePictures {
+        cache: &cache,
+        limit: 8,
+        mixing: false,
+        device: &device,
+    };
+    let rung = |name: &str| Rung::fitted(name, "pca", &unit, &weights, pictures).unwrap();
+    let note = BackboneNote {
+        name: "tiny".into(),
+        split: "dark5".into(),
+        weights_sha256: "0".into(),
+    };
+    let bank = Bank::new(note, vec![rung("a"), rung("b")]).unwrap();
+    let [codec, other] = [0, 1].map(|rung| codec(&bank, rung, &head));
+
+    let full = Letterbox::new(&canvas(11), SIDE).unwrap();
+    let activation = head.forward(full.input(&device));
+    let frame = codec.encode(activation.clone(), full.content()).unwrap();
+    assert_eq!(frame.bytes, codec.rung().encode(activation).unwrap()[0]);
+    assert!(frame.payload_bytes < frame.bytes.len());
+    // Half of the canvas: one row of two, padding restored without loss.
+    let wide = image::imageops::crop_imm(&canvas(11), 0, 0, SIDE, SIDE / 2).to_image();
+    let half = Letterbox::new(&wide, SIDE).unwrap();
+    let activation = head.forward(half.input(&device));
+    let part = codec.encode(activation.clone(), half.content()).unwrap();
+    let parsed = BundleRef::parse(&part.bytes).unwrap().0;
+    assert_eq!((parsed.part(), parsed.segment_count()), (Some([1, 2]), 3));
+    assert!(part.bytes.len() < frame.bytes.len());
+    assert!(part.estimated_bits < frame.estimated_bits);
+    let restored = codec.decode(&part.bytes).unwrap();
+    let empty = Letterbox::empty_canvas(SIDE).unwrap();
+    let padding = head.forward(canvas_input(&[empty], &device));
+    let row = |tensor: &Tensor<4>, row: usize| {
+        values(tensor.clone().slice(burn::tensor::s![.., .., row..row + 1]))
+    };
+    assert!(row(&restored, 1) == row(&padding, 1));
+    let apart = |a: &Tensor<4>, b: &Tensor<4>| {
+        let both = row(a, 0).into_iter().zip(row(b, 0));
+        both.map(|(a, b)| f64::from((a - b).abs())).sum::<f64>()
+    };
+    assert!(apart(&restored, &activation) < apart(&padding, &activation));
+
+    assert!(matches!(
+        other.decode(&part.bytes),
+        Err(CoveredError::OtherRung { rung: 1, .. })
+    ));
+    for length in 0..part.bytes.len() {
+        assert!(codec.decode(&part.bytes[..length]).is_err(), "{length}");
+    }
+    for index in 0..part.bytes.len() {
+        let mut damaged = part.bytes.clone();
+        damaged[index] ^= 0x11;
+        assert!(codec.decode(&damaged).is_err(), "byte {index}");
+    }
+    let longer = [part.bytes.as_slice(), &[0]].concat();
+    assert!(matches!(
+        codec.decode(&longer),
+        Err(CoveredError::Trailing { found: 1 })
+    ));
+    // Parts that the latent does not have, under a checksum that holds.
+    let bundle = codec.rung().bundle().unwrap().clone();
+    let bundle = bundle.with_checksums(split_tensor::Checksums::None);
+    let sent = bundle.for_part(1, 2).unwrap();
+    let symbols = Symbols::new(sent.tensors()[0].shape(), vec![0; 26 * 2]).unwrap();
+    let mut frame = sent.encode_symbols(&[symbols]).unwrap();
+    assert!(codec.decode(&frame).is_ok());
+    // First byte, bank, rung 0, rows, columns.
+    for (at, side) in [(6, 3), (7, 3)] {
+        let before = std::mem::replace(&mut frame[at], side);
+        assert!(matches!(
+            codec.decode(&frame),
+            Err(CoveredError::Part {
+                whole: [26, 2, 2],
+                ..
+            })
+        ));
+        frame[at] = before;
+    }
 }

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use split_tensor::{Codec, TableSet};
 
+use self::codec::in_segments;
 use self::rung::opened;
 use crate::state::parameter_count;
 use crate::store::Archive;
@@ -282,7 +283,19 @@ impl Bank {
                 source,
             },
         )?;
+        let segments = found.config.segments();
+        let bundle = if segments.len() > 1 {
+            Some(
+                in_segments(&codec, &segments).map_err(|source| BankError::Segments {
+                    rung: name(),
+                    source,
+                })?,
+            )
+        } else {
+            None
+        };
         Ok(RungCodec {
+            bundle,
             encoder_parameters: parameter_count(&unit.encoder),
             decoder_parameters: parameter_count(&unit.decoder),
             encoder: unit.encoder,

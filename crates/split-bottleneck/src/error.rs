@@ -40,6 +40,16 @@ pub enum ConfigError {
         /// Channels after the convolution.
         hidden: usize,
     },
+    /// The tensors of a cut do not add up to the unit's channels.
+    #[error("the tensors of the cut have {found} {field} together, the unit has {expected}")]
+    Scales {
+        /// Which channels.
+        field: &'static str,
+        /// Those of all tensors.
+        found: usize,
+        /// Those of the unit.
+        expected: usize,
+    },
     /// The stride leaves nothing of the activation.
     #[error("stride {stride} does not fit an activation of {height} x {width}")]
     Stride {

@@ -1,6 +1,6 @@
 use burn::tensor::{Device, Tensor};
 
-use split_tensor::{Frame, Symbols};
+use split_tensor::{FrameRef, Symbols};
 
 use crate::bank::{CodingError, RungCodec};
 use crate::cache::{ActivationCache, argmax, floats};
@@ -102,9 +102,9 @@ pub fn evaluate_symbols(
         let symbols = symbols(chunk)?;
         let mut frames = Vec::with_capacity(symbols.len());
         for one in &symbols {
-            let frame = rung.codec().encode_symbols(one)?;
-            let (parsed, _) = Frame::parse(&frame)?;
-            let bits = rung.codec().tables().code_length_bits(one);
+            let frame = rung.encode_symbols(one)?;
+            let bits = rung.code_length_bits(one)?;
+            let (parsed, _) = FrameRef::parse(&frame)?;
             tally.add_frame(frame.len(), parsed.payload_bytes(), bits);
             frames.push(frame);
         }

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::Device;
 use rand_core::SeedableRng;
@@ -8,7 +10,7 @@ use crate::cache::ActivationCache;
 use crate::error::ConfigError;
 use crate::state::{ModuleState, load_state, module_state};
 use crate::train::{Objective, TrainConfig, WarmStart, symbol_moments};
-use crate::unit::{ActivationShape, DecoderKind, EncoderKind, UnitConfig};
+use crate::unit::{ActivationShape, DecoderKind, EncoderKind, ScaleList, UnitConfig};
 
 /// Most values of a patch; the covariance takes their square.
 pub const MAX_PATCH_VALUES: usize = 1024;
@@ -81,12 +83,70 @@ impl Klt {
     ///
     /// When patches do not tile the activation or are too large, or the cache is empty.
     pub fn fit(cache: &ActivationCache, stride: usize, limit: usize) -> Result<Self, KltError> {
+        Self::fit_channels(cache, 0..cache.shape().channels, stride, limit)
+    }
+
+    /// The transform that the unit of `config` starts from: that of its stride or, with
+    /// [`EncoderKind::Scales`], one for each tensor of the cut, of which the latent takes the first components.
+    ///
+    /// # Errors
+    ///
+    /// As [`fit`](Self::fit); [`KltError::Layout`] where a tensor has fewer components than latent channels.
+    pub fn for_unit(
+        cache: &ActivationCache,
+        config: &UnitConfig,
+        limit: usize,
+    ) -> Result<Self, KltError> {
+        let EncoderKind::Scales { list } = &config.encoder else {
+            return Self::fit(cache, config.stride, limit);
+        };
+        config.latent_shape()?;
         let activation = cache.shape();
-        let ActivationShape {
-            channels,
-            height,
-            width,
-        } = activation;
+        let mut joined = Self {
+            activation,
+            stride: 1,
+            mean: Vec::new(),
+            components: Vec::new(),
+            variances: Vec::new(),
+            rectified: true,
+        };
+        for scale in list.as_slice() {
+            let begin = joined.mean.len();
+            let end = begin
+                .saturating_add(scale.channels)
+                .min(activation.channels);
+            let own = Self::fit_channels(cache, begin..end, 1, limit)?;
+            if own.components.len() < scale.latent {
+                return Err(KltError::Layout {
+                    found: scale.latent,
+                    stride: config.stride,
+                    components: own.components.len(),
+                    own_stride: 1,
+                });
+            }
+            let rows = own.components.into_iter().take(scale.latent).map(|own| {
+                let mut row = vec![0.0; activation.channels];
+                row[begin..end].copy_from_slice(&own);
+                row
+            });
+            joined.components.extend(rows);
+            joined.variances.extend(&own.variances[..scale.latent]);
+            joined.mean.extend(own.mean);
+            joined.rectified &= own.rectified;
+        }
+        Ok(joined)
+    }
+
+    /// The transform of some channels, whose rows and means are as long as their patches.
+    fn fit_channels(
+        cache: &ActivationCache,
+        range: Range<usize>,
+        stride: usize,
+        limit: usize,
+    ) -> Result<Self, KltError> {
+        let activation = cache.shape();
+        let ActivationShape { height, width, .. } = activation;
+        let channels = range.len();
         let values = channels.saturating_mul(stride.saturating_mul(stride));
         let tiles = stride > 0 && height.is_multiple_of(stride) && width.is_multiple_of(stride);
         if !tiles || values == 0 || values > MAX_PATCH_VALUES {
@@ -108,15 +168,20 @@ impl Klt {
         let mut rectified = true;
         let mut seen = 0;
         let mut patch = vec![0.0_f64; values];
+        let part = ActivationShape {
+            channels,
+            ..activation
+        };
         for picture in pictures {
-            let picture = cache.activation(picture);
+            let plane = height * width;
+            let picture = &cache.activation(picture)[range.start * plane..range.end * plane];
             rectified &= picture.iter().all(|value| *value >= 0.0);
             for place in 0..places {
                 seen += 1;
                 if seen % thin != 0 && patches > thin {
                     continue;
                 }
-                gather(picture, activation, stride, place, &mut patch);
+                gather(picture, part, stride, place, &mut patch);
                 moments.add(&patch);
             }
         }
@@ -180,9 +245,12 @@ impl Klt {
         let mut state = module_state(&fresh);
         if matches!(
             config.encoder,
-            EncoderKind::Patch | EncoderKind::Refined { .. }
+            EncoderKind::Patch | EncoderKind::Refined { .. } | EncoderKind::Scales { .. }
         ) {
-            self.write_encoder(latent, &mut state);
+            match &config.encoder {
+                EncoderKind::Scales { list } => self.write_scales(list, &mut state),
+                _ => self.write_encoder(latent, &mut state),
+            }
             // Without the components on the device the transpose would mean nothing.
             if matches!(
                 config.decoder,
@@ -234,11 +302,30 @@ impl Klt {
         })
     }
 
+    /// One map for each tensor, in the order of their names.
+    fn write_scales(&self, list: &ScaleList, state: &mut ModuleState) {
+        let (mut channel, mut row) = (0, 0);
+        for (index, scale) in list.as_slice().iter().enumerate() {
+            let own = channel..channel + scale.channels;
+            let rows = &self.components[row..row + scale.latent];
+            let weight = rows.iter().flat_map(|row| &row[own.clone()]);
+            let weight = weight.map(|value| to_f32(*value)).collect();
+            let bias = rows.iter().map(|row| to_f32(-self.dot_mean(row))).collect();
+            let name = |parameter: &str| format!(".maps.{index}.{parameter}");
+            set(state, "encoder.", &name("weight"), weight);
+            set(state, "encoder.", &name("bias"), bias);
+            (channel, row) = (own.end, row + scale.latent);
+        }
+    }
+
+    fn dot_mean(&self, row: &[f64]) -> f64 {
+        row.iter().zip(&self.mean).map(|(a, b)| a * b).sum()
+    }
+
     fn write_encoder(&self, latent: usize, state: &mut ModuleState) {
         let rows = &self.components[..latent];
         let weight = rows.iter().flatten().map(|value| to_f32(*value)).collect();
-        let dot = |row: &Vec<f64>| -> f64 { row.iter().zip(&self.mean).map(|(a, b)| a * b).sum() };
-        let bias = rows.iter().map(|row| to_f32(-dot(row))).collect();
+        let bias = rows.iter().map(|row| to_f32(-self.dot_mean(row))).collect();
         set(state, "encoder.", ".map.weight", weight);
         set(state, "encoder.", ".map.bias", bias);
     }

@@ -144,8 +144,9 @@ pub use train::{
 };
 pub use unit::{
     ActivationShape, BottleNetDecoder, BottleNetEncoder, ConvDecoder, ConvEncoder, DecoderKind,
-    EncoderKind, Gdn, LightEncoder, MAX_ACTIVATION_VALUES, MAX_RELEASED_BYTES, MAX_UNIT_PARAMETERS,
-    MisshapenTensor, PaperDecoder, PaperEncoder, PatchDecoder, PatchEncoder, RefinedDecoder,
-    RefinedEncoder, ReleasedError, ReleasedPlace, ReleasedTask, ReleasedUnit, ResidualBlock, Unit,
-    UnitConfig, UnitDecoder, UnitEncoder,
+    EncoderKind, Gdn, LightEncoder, MAX_ACTIVATION_VALUES, MAX_RELEASED_BYTES, MAX_SCALES,
+    MAX_UNIT_PARAMETERS, MisshapenTensor, PaperDecoder, PaperEncoder, PatchDecoder, PatchEncoder,
+    RefinedDecoder, RefinedEncoder, ReleasedError, ReleasedPlace, ReleasedTask, ReleasedUnit,
+    ResidualBlock, Scale, ScaleCountError, ScaleList, ScalesEncoder, Unit, UnitConfig, UnitDecoder,
+    UnitEncoder,
 };

@@ -14,8 +14,10 @@ mod paper;
 mod patch;
 mod refined;
 mod released;
+mod scales;
 mod size;
 
+pub use self::scales::{MAX_SCALES, Scale, ScaleCountError, ScaleList, ScalesEncoder};
 pub use self::size::{MAX_ACTIVATION_VALUES, MAX_UNIT_PARAMETERS};
 pub use bottlenet::{BottleNetDecoder, BottleNetEncoder};
 pub use conv::{ConvDecoder, ConvEncoder, ResidualBlock};
@@ -96,6 +98,12 @@ pub enum EncoderKind {
     Refined {
         /// Channels between the two convolutions.
         hidden: usize,
+    },
+    /// One linear map for each of several tensors that cross the cut together, at a stride of 1: signed
+    /// symbols in a segment for each tensor.
+    Scales {
+        /// The tensors.
+        list: ScaleList,
     },
     /// 3x3 with the stride to the latent, BN, sigmoid: values between 0 and 1 (BottleNet++, Shao and Zhang
     /// 2020).
@@ -384,6 +392,7 @@ impl UnitConfig {
             EncoderKind::Refined { hidden } => {
                 UnitEncoder::Refined(RefinedEncoder::init(self, hidden, device))
             }
+            EncoderKind::Scales { list } => UnitEncoder::Scales(ScalesEncoder::init(&list, device)),
             EncoderKind::BottleNet => UnitEncoder::BottleNet(BottleNetEncoder::init(self, device)),
         };
         let decoder = match self.decoder {
@@ -464,6 +473,8 @@ pub enum UnitEncoder {
     Light(LightEncoder),
     /// A linear map of patches and convolutions that add to it.
     Refined(RefinedEncoder),
+    /// A linear map for each of several tensors.
+    Scales(ScalesEncoder),
     /// One convolution and a sigmoid.
     BottleNet(BottleNetEncoder),
 }
@@ -483,6 +494,7 @@ impl UnitEncoder {
             Self::Patch(encoder) => encoder.forward(activation),
             Self::Light(encoder) => encoder.forward(activation),
             Self::Refined(encoder) => encoder.forward(activation),
+            Self::Scales(encoder) => encoder.forward(activation),
             Self::BottleNet(encoder) => encoder.forward(activation),
         }
     }

@@ -33,6 +33,8 @@ pub use scratch::BundleScratch;
 #[derive(Debug, Clone)]
 pub struct BundleCodec {
     tensors: Vec<TensorPlan>,
+    /// Rows and columns of a part, in cells of the smallest tensor.
+    part: Option<[usize; 2]>,
     /// In the order of the frame.
     segments: Vec<Segment>,
     rung: u16,
@@ -82,6 +84,7 @@ impl BundleCodec {
         Ok(Self {
             segments: segments_of(&tensors),
             tensors,
+            part: None,
             rung,
             bank,
             lanes: Lanes::Small,
@@ -107,6 +110,64 @@ impl BundleCodec {
     #[must_use]
     pub fn with_own_tables(self, own_tables: bool) -> Self {
         Self { own_tables, ..self }
+    }
+
+    /// The codec for frames that carry only the first `rows` and `columns` of every tensor, counted in cells of
+    /// the smallest one, as where a picture leaves a part of a canvas empty. Its frames say so and its plans
+    /// have the smaller shapes; for all rows and columns it is this codec.
+    ///
+    /// # Errors
+    /// [`PlanError::BadPart`] for no rows or columns, or more than the smallest tensor has; also where the
+    /// cells of the smallest tensor are no whole numbers of cells of the others, and for a codec of a part.
+    pub fn for_part(&self, rows: usize, columns: usize) -> Result<Self, PlanError> {
+        let allowed = self.grid();
+        let found = [rows, columns];
+        let refused = PlanError::BadPart { found, allowed };
+        let fits = |(found, allowed): (usize, usize)| (1..=allowed).contains(&found);
+        if self.part.is_some() || !found.into_iter().zip(allowed).all(fits) {
+            return Err(refused);
+        }
+        if found == allowed {
+            return Ok(self.clone());
+        }
+        let scaled = |plan: &TensorPlan| {
+            let shape = plan.shape();
+            let sides = [shape.height(), shape.width()];
+            let whole = |(side, grid): (usize, usize)| side.is_multiple_of(grid);
+            if !sides.into_iter().zip(allowed).all(whole) {
+                return Err(refused);
+            }
+            let [height, width] = [0, 1].map(|axis| sides[axis] / allowed[axis] * found[axis]);
+            let shape = LatentShape::new(shape.channels(), height, width)
+                .expect("fewer rows and columns of a valid shape");
+            Ok(plan.of_shape(shape))
+        };
+        let tensors = self
+            .tensors
+            .iter()
+            .map(scaled)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            segments: segments_of(&tensors),
+            tensors,
+            part: Some(found),
+            ..*self
+        })
+    }
+
+    /// Rows and columns of [`Self::for_part`]; `None` for a codec of whole tensors.
+    #[must_use]
+    pub fn part(&self) -> Option<[usize; 2]> {
+        self.part
+    }
+
+    /// Rows and columns of the smallest tensor.
+    fn grid(&self) -> [usize; 2] {
+        let least = |side: fn(LatentShape) -> usize| {
+            let sides = self.tensors.iter().map(|plan| side(plan.shape()));
+            sides.min().unwrap_or(0)
+        };
+        [least(|shape| shape.height()), least(|shape| shape.width())]
     }
 
     /// The plans, one for each tensor.

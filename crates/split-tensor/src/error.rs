@@ -327,6 +327,12 @@ pub enum EncodeError {
         /// The limit.
         allowed: usize,
     },
+    /// Something that carries whole tensors only was asked of the codec of a part.
+    #[error("{what} cannot carry a part of the tensors; send it in a frame")]
+    Part {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The latent cannot be quantized.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
@@ -440,6 +446,17 @@ pub enum DecodeError {
         /// Rung of the codec.
         allowed: u16,
     },
+    /// The frame carries another part of its tensors.
+    #[error(
+        "the frame carries {0}x{1} cells of its tensors, this codec is for {2}x{3} (0x0: all)",
+        found[0], found[1], allowed[0], allowed[1]
+    )]
+    PartMismatch {
+        /// Rows and columns in the frame, in cells of the smallest tensor; zeros for all.
+        found: [usize; 2],
+        /// Those of the codec.
+        allowed: [usize; 2],
+    },
     /// The frame is for another shape.
     #[error("the frame holds shape {found}, this codec has {allowed}")]
     ShapeMismatch {
@@ -518,6 +535,18 @@ pub enum PlanError {
         found: usize,
         /// Channels of the shape.
         allowed: usize,
+    },
+    /// A part has no rows or columns, or more than there are, or cuts cells of a larger tensor.
+    #[error(
+        "a part of {0}x{1} cells of tensors whose smallest has {2}x{3}; there must be one at least, no more, \
+         and whole cells of all tensors",
+        found[0], found[1], allowed[0], allowed[1]
+    )]
+    BadPart {
+        /// Rows and columns asked for.
+        found: [usize; 2],
+        /// Rows and columns of the smallest tensor.
+        allowed: [usize; 2],
     },
     /// A fill is no symbol of the quantizer.
     #[error("fill {found} of channel {channel} is no symbol of the quantizer")]

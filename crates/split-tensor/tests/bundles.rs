@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::{Draws, bundle, bundle_symbols, shape, symbols, tables, with_fill};
+use common::{
+    Draws, bundle, bundle_symbols, nested, nested_symbols, shape, symbols, tables, with_fill,
+};
 use proptest::prelude::*;
 use split_tensor::{
     BundleCodec, BundleScratch, Checksums, DecodeError, EncodeError, FileReader, FrameReader,
@@ -102,6 +104,96 @@ fn a_cut_frame_gives_the_segments_before_the_cut_and_fill_for_the_rest() {
             assert_eq!(seen, (1..codec.segment_count()).collect());
         }
     }
+}
+
+#[test]
+fn a_part_of_every_tensor_is_a_frame_that_says_so() {
+    let whole = nested();
+    for checksums in ALL_CHECKSUMS {
+        let whole = whole.clone().with_checksums(checksums);
+        for (rows, columns) in [(1, 1), (1, 3), (2, 2)] {
+            let codec = whole.for_part(rows, columns).unwrap();
+            assert_eq!(codec.part(), Some([rows, columns]));
+            for (plan, scale) in codec.tensors().iter().zip([4, 2, 1]) {
+                let shape = plan.shape();
+                let found = [shape.height(), shape.width()];
+                assert_eq!(found, [rows * scale, columns * scale]);
+            }
+            let sent = nested_symbols(&codec, 3);
+            let frame = codec.encode_symbols(&sent).unwrap();
+            let (parsed, rest) = split_tensor::BundleRef::parse(&frame).unwrap();
+            assert_eq!((parsed.part(), rest), (Some([rows, columns]), &[][..]));
+            assert_eq!(codec.decode_symbols(&frame).unwrap(), sent);
+            let received = codec.decode_partial(&frame).unwrap();
+            assert!(received.is_whole());
+            assert_eq!(received.symbols(), sent);
+            // Another part, or the whole, never becomes noise.
+            let fault = |allowed| DecodeError::PartMismatch {
+                found: [rows, columns],
+                allowed,
+            };
+            assert_eq!(whole.decode_symbols(&frame), Err(fault([0, 0])));
+            assert_eq!(whole.decode_partial(&frame).unwrap_err(), fault([0, 0]));
+            let other = whole.for_part(2, 1).unwrap();
+            assert_eq!(other.decode_symbols(&frame), Err(fault([2, 1])));
+        }
+    }
+}
+
+#[test]
+fn a_part_of_all_rows_and_columns_is_the_whole() {
+    let whole = nested();
+    let same = whole.for_part(2, 3).unwrap();
+    assert_eq!(same.part(), None);
+    let sent = nested_symbols(&whole, 4);
+    let frame = whole.encode_symbols(&sent).unwrap();
+    assert_eq!(same.encode_symbols(&sent).unwrap(), frame);
+    let part = whole.for_part(1, 3).unwrap();
+    assert_eq!(
+        part.decode_symbols(&frame),
+        Err(DecodeError::PartMismatch {
+            found: [0, 0],
+            allowed: [1, 3]
+        })
+    );
+}
+
+#[test]
+fn parts_that_cannot_be_are_refused_and_packets_and_files_carry_none() {
+    let whole = nested();
+    for (rows, columns) in [(0, 1), (1, 0), (3, 1), (1, 4), (usize::MAX, 1)] {
+        let found = [rows, columns];
+        let allowed = [2, 3];
+        let fault = PlanError::BadPart { found, allowed };
+        assert_eq!(whole.for_part(rows, columns).unwrap_err(), fault);
+    }
+    // The smallest of these has 2x2 cells, another 6x5.
+    assert!(matches!(
+        bundle(1).for_part(1, 1),
+        Err(PlanError::BadPart { .. })
+    ));
+    let part = whole.for_part(1, 2).unwrap();
+    assert!(matches!(
+        part.for_part(1, 1),
+        Err(PlanError::BadPart { .. })
+    ));
+    let sent = nested_symbols(&part, 5);
+    let latents = latents_of(&part, &sent);
+    assert_eq!(
+        part.encode_symbol_packets(&sent, 1),
+        Err(EncodeError::Part { what: "packets" })
+    );
+    assert_eq!(
+        part.encode_file(&[latents]),
+        Err(EncodeError::Part { what: "a file" })
+    );
+    let packets = whole
+        .encode_symbol_packets(&nested_symbols(&whole, 5), 1)
+        .unwrap();
+    assert!(matches!(
+        part.gather(1).add(&packets[0]),
+        Err(DecodeError::PartMismatch { .. })
+    ));
 }
 
 #[test]
@@ -276,10 +368,23 @@ fn hostile_headers_of_bundles_and_packets_are_refused() {
             allowed: 3
         }
     ));
-    for first in [0x81, 0x88, 0xb0, 0x94] {
+    for first in [0x81, 0x84, 0xb0, 0xb8, 0x94] {
         assert_eq!(bundle(&[first]), DecodeError::ReservedBits { found: first });
     }
     assert_eq!(packet(&[0xd0]), DecodeError::ReservedBits { found: 0xd0 });
+    // A part without rows or columns, or with too many.
+    for (sides, what) in [
+        (&[0, 2][..], "row count"),
+        (&[2, 0], "column count"),
+        (&[0x81, 0x80, 0x80, 0x08], "row count"),
+    ] {
+        let bytes = [&[0x88, 1, 2, 3, 4, 0], sides].concat();
+        let fault = DecodeError::BadNumber {
+            what,
+            allowed: 1 << 24,
+        };
+        assert_eq!(bundle(&bytes), fault);
+    }
     // No segments, too many, a wide descriptor, lengths that exceed the limit together.
     let head = [0x80, 1, 2, 3, 4, 0];
     let with = |rest: &[u8]| [head.as_slice(), rest].concat();

@@ -9,7 +9,9 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Draws, bundle, bundle_symbols, shape, smooth, symbols, tables};
+use common::{
+    Draws, bundle, bundle_symbols, nested, nested_symbols, shape, smooth, symbols, tables,
+};
 use split_tensor::{
     BundleCodec, Checksums, Codec, FitConfig, Frame, FrameHeader, FreqTable, Lanes, LatentShape,
     Quantizer, Symbols, TableSet, TensorPlan, ValueRange,
@@ -152,6 +154,20 @@ fn frames_with_segments_packets_and_files_are_pinned() {
     let latents = codec.restore(&sent).unwrap();
     let others = codec.restore(&bundle_symbols(&codec, 14)).unwrap();
     check("file.bin", &codec.encode_file(&[latents, others]).unwrap());
+}
+
+#[test]
+fn a_frame_of_a_part_is_pinned() {
+    let whole = nested();
+    for plan in whole.tensors() {
+        let name = format!("tables-nested-{}.bin", plan.shape().channels());
+        check(&name, &plan.tables().to_bytes());
+    }
+    let part = whole.for_part(1, 2).unwrap();
+    let sent = nested_symbols(&part, 15);
+    let frame = part.encode_symbols(&sent).unwrap();
+    check("bundle-part.bin", &frame);
+    assert_eq!(part.decode_symbols(&frame).unwrap(), sent);
 }
 
 #[test]

@@ -317,3 +317,48 @@ proptest! {
 }
 
 const SHAPE_CHANNELS: usize = SHAPE[0];
+
+#[test]
+fn a_set_fitted_in_segments_makes_smaller_frames_of_them() {
+    let sides = sides();
+    let seen = samples(sides, 60, true);
+    let plain = || {
+        let set = TableSet::fit(&seen, &FitConfig::default()).unwrap();
+        assert!(!set.mixes());
+        set
+    };
+    let segments = [1; SHAPE[0]];
+    let whole = plain().with_mixing(&seen).unwrap();
+    let apart = plain().with_mixing_in(&seen, &segments).unwrap();
+    assert_eq!(
+        plain().with_mixing_in(&seen, &[SHAPE[0]]).unwrap(),
+        whole,
+        "one segment is the whole"
+    );
+    let held_out: Vec<Symbols> = (200..230).map(|seed| fields(sides, seed, true)).collect();
+    let cost = |set: &TableSet| -> [f64; 2] {
+        let plan = TensorPlan::new(Quantizer::uniform(1.0).unwrap(), set.clone(), sides);
+        let plan = plan.and_then(|plan| plan.with_segments(&segments)).unwrap();
+        let codec = BundleCodec::new(vec![plan], 1, 2).unwrap();
+        let mut sums = [0.0; 2];
+        for one in &held_out {
+            let one = std::slice::from_ref(one);
+            let frame = codec.encode_symbols(one).unwrap();
+            assert_eq!(codec.decode_symbols(&frame).unwrap(), one);
+            sums[0] += 8.0 * frame.len() as f64;
+            sums[1] += codec.code_length_bits(one).unwrap();
+        }
+        sums
+    };
+    let ([apart, estimated], [whole, _]) = (cost(&apart), cost(&whole));
+    assert!(apart < whole, "{apart} {whole}");
+    // Header, six entries and checksum are 23 bytes; six payloads end with up to two each.
+    let spent = (apart - estimated) / held_out.len() as f64 / 8.0;
+    assert!((23.0..36.0).contains(&spent), "{spent} bytes");
+    for wrong in [&[5][..], &[3, 4], &[usize::MAX, 1]] {
+        assert!(matches!(
+            plain().with_mixing_in(&seen, wrong),
+            Err(TableError::ChannelMismatch { allowed: 6, .. })
+        ));
+    }
+}

@@ -108,6 +108,33 @@ fn golden_bundles_packets_and_files_are_read_from_the_page_alone() {
     }
 }
 
+#[test]
+fn a_golden_part_is_read_from_the_page_alone() {
+    let plan = |sides: [usize; 3]| {
+        let set = golden(&format!("tables-nested-{}.bin", sides[0]));
+        Plan {
+            sides,
+            quantizer: frames::Quantizer::Steps(vec![0.5]),
+            set: Set::parse(&set).unwrap(),
+            segments: vec![sides[0]],
+            order: (0..sides[0]).collect(),
+            fill: vec![0; sides[0]],
+        }
+    };
+    let plans = [[3, 8, 12], [4, 4, 6], [2, 2, 3]].map(plan);
+    let frame = golden("bundle-part.bin");
+    let (found, rest) = frames::bundle(&frame, &plans, false).unwrap();
+    assert!(rest.is_empty());
+    assert_eq!(found.iter().map(Vec::len).sum::<usize>(), 96 + 32 + 4);
+    check_page("`bundle-part.bin`", &found);
+    let part = common::nested().for_part(1, 2).unwrap();
+    let ours: Vec<Vec<i64>> = common::nested_symbols(&part, 15)
+        .iter()
+        .map(plain)
+        .collect();
+    assert_eq!(found, ours);
+}
+
 fn values(plan: &Plan, symbols: &[i64]) -> Vec<f32> {
     let plane = plan.sides[1] * plan.sides[2];
     let value = |(at, &symbol): (usize, &i64)| plan.quantizer.value(at / plane, symbol).unwrap();

@@ -84,7 +84,8 @@ pub(crate) struct SetupArgs {
     /// Its weights: official .pth, or safetensors under the same names.
     #[arg(long)]
     weights: PathBuf,
-    /// Split point: stem, dark2 or dark3 [default: dark3, or the bank's].
+    /// Split point: stem, dark2, dark3, or dark5 where three tensors cross together [default: dark3, or the
+    /// bank's].
     #[arg(long)]
     split: Option<String>,
     /// Side of the square that pictures are letterboxed to, in pixels.
@@ -104,6 +105,8 @@ pub(crate) struct Setup {
     head: YoloxHead,
     tail: YoloxTail,
     note: BackboneNote,
+    /// Channels of each tensor where several cross the cut.
+    scales: Vec<usize>,
     folder: CocoFolder,
     graph: Graph,
     side: u32,
@@ -172,6 +175,11 @@ impl SetupArgs {
                 name,
                 split,
                 weights_sha256: weights.sha256,
+            },
+            scales: if point == YoloxPoint::Dark5 {
+                YoloxPoint::pyramid_channels(&config).into()
+            } else {
+                Vec::new()
             },
             folder,
             graph: config.graph(side, side),

@@ -26,7 +26,7 @@ pub(crate) const TABLE_PICTURES: usize = 6000;
 /// Training pictures from which principal components are taken.
 pub(crate) const KLT_PICTURES: usize = 2000;
 /// Residual blocks of the heavy decoders.
-const HEAVY_BLOCKS: usize = 2;
+pub(crate) const HEAVY_BLOCKS: usize = 2;
 
 /// Which layout of unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

@@ -7,7 +7,8 @@
 use burn::tensor::{Device, Tensor, TensorData, s};
 use split_bottleneck::{CodingError, Head, RungCodec};
 use split_tensor::{
-    DecodeError, EncodeError, Frame, FrameHeader, LatentShape, QuantizeError, ShapeError, Symbols,
+    BundleCodec, BundleRef, DecodeError, EncodeError, Frame, FrameHeader, FrameRef, LatentShape,
+    QuantizeError, ShapeError, Symbols,
 };
 use thiserror::Error;
 
@@ -178,6 +179,16 @@ impl CoveredCodec {
         let part = LatentShape::new(self.shape.channels(), rows, columns)?;
         let symbols = Symbols::new(part, self.cut(symbols.values(), rows, columns))?;
         let codec = self.rung.codec();
+        if let Some(bundle) = self.rung.bundle() {
+            let bundle = self.part_of(bundle, [rows, columns])?;
+            let symbols = [symbols];
+            let bytes = bundle.encode_symbols(&symbols)?;
+            return Ok(CoveredFrame {
+                payload_bytes: FrameRef::parse(&bytes)?.0.payload_bytes(),
+                bytes,
+                estimated_bits: bundle.code_length_bits(&symbols)?,
+            });
+        }
         let mut payload = Vec::new();
         codec.tables().encode_into(&symbols, &mut payload)?;
         let header = FrameHeader {
@@ -201,33 +212,13 @@ impl CoveredCodec {
     ///
     /// [`CoveredError`] for bytes that are no frame of this rung.
     pub fn decode(&self, bytes: &[u8]) -> Result<Tensor<4>, CoveredError> {
-        let (frame, rest) = Frame::parse(bytes)?;
-        if !rest.is_empty() {
-            return Err(CoveredError::Trailing { found: rest.len() });
-        }
-        let (header, codec) = (frame.header(), self.rung.codec());
-        if (header.rung, header.bank) != (codec.rung(), codec.bank()) {
-            return Err(CoveredError::OtherRung {
-                found_rung: header.rung,
-                found_bank: header.bank,
-                rung: codec.rung(),
-                bank: codec.bank(),
-            });
-        }
-        let part = header.shape.unwrap_or(self.shape);
-        let whole = self.shape;
-        if part.channels() != whole.channels()
-            || part.height() > whole.height()
-            || part.width() > whole.width()
-        {
-            let sides = |shape: LatentShape| [shape.channels(), shape.height(), shape.width()];
-            return Err(CoveredError::Part {
-                found: sides(part),
-                whole: sides(whole),
-            });
-        }
-        let symbols = codec.tables().decode(part, frame.payload())?;
+        let symbols = match self.rung.bundle() {
+            Some(bundle) => self.symbols_of_bundle(bundle, bytes)?,
+            None => self.symbols_of_frame(bytes)?,
+        };
+        let (whole, part) = (self.shape, symbols.shape());
         let symbols = Symbols::new(whole, self.padded(symbols.values(), part))?;
+        let codec = self.rung.codec();
         let latent = codec.quantizer().dequantize(&symbols)?;
         let sizes = [1, whole.channels(), whole.height(), whole.width()];
         let latent = TensorData::new(latent.into_values(), sizes);
@@ -243,6 +234,73 @@ impl CoveredCodec {
             .padding_activation
             .clone()
             .slice_assign(inside, restored))
+    }
+
+    fn symbols_of_frame(&self, bytes: &[u8]) -> Result<Symbols, CoveredError> {
+        let (frame, rest) = Frame::parse(bytes)?;
+        let (header, codec) = (frame.header(), self.rung.codec());
+        self.check_origin((header.rung, header.bank), rest)?;
+        let part = header.shape.unwrap_or(self.shape);
+        let whole = self.shape;
+        if part.channels() != whole.channels()
+            || part.height() > whole.height()
+            || part.width() > whole.width()
+        {
+            return Err(self.no_part([part.channels(), part.height(), part.width()]));
+        }
+        Ok(codec.tables().decode(part, frame.payload())?)
+    }
+
+    fn symbols_of_bundle(
+        &self,
+        bundle: &BundleCodec,
+        bytes: &[u8],
+    ) -> Result<Symbols, CoveredError> {
+        let (frame, rest) = BundleRef::parse(bytes)?;
+        self.check_origin((frame.rung(), frame.bank()), rest)?;
+        let mut symbols = match frame.part() {
+            None => bundle.decode_ref(&frame)?,
+            Some(part) => self.part_of(bundle, part)?.decode_ref(&frame)?,
+        };
+        Ok(symbols.swap_remove(0))
+    }
+
+    fn part_of(
+        &self,
+        bundle: &BundleCodec,
+        [rows, columns]: [usize; 2],
+    ) -> Result<BundleCodec, CoveredError> {
+        let part = bundle.for_part(rows, columns);
+        part.map_err(|_| self.no_part([self.shape.channels(), rows, columns]))
+    }
+
+    fn no_part(&self, found: [usize; 3]) -> CoveredError {
+        let whole = self.shape;
+        CoveredError::Part {
+            found,
+            whole: [whole.channels(), whole.height(), whole.width()],
+        }
+    }
+
+    fn check_origin(
+        &self,
+        (found_rung, found_bank): (u16, u32),
+        rest: &[u8],
+    ) -> Result<(), CoveredError> {
+        if !rest.is_empty() {
+            return Err(CoveredError::Trailing { found: rest.len() });
+        }
+        let codec = self.rung.codec();
+        let (rung, bank) = (codec.rung(), codec.bank());
+        if (found_rung, found_bank) == (rung, bank) {
+            return Ok(());
+        }
+        Err(CoveredError::OtherRung {
+            found_rung,
+            found_bank,
+            rung,
+            bank,
+        })
     }
 
     /// Rows and columns of latent cells that the picture touches.

@@ -1,22 +1,23 @@
-//! Where a YOLOX detector can be cut with one tensor, and the two parts.
+//! Where a YOLOX detector can be cut, and the two parts.
 
 use std::fmt;
 use std::str::FromStr;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, s};
 use split_bottleneck::{Head, Tail};
 
-use super::Yolox;
+use super::{Yolox, YoloxConfig};
 use crate::cut::CutError;
 
 /// What is added to an activation so that it has no negative values: the depth of
 /// `x * sigmoid(x)`, which is deepest at -1.2785.
 pub const SILU_DEPTH: f32 = 0.278_464_55;
 
-/// A place in the backbone where one tensor carries everything. Behind `dark3` the pyramid reads
-/// several: see [`Yolox::pyramid`] and [`Yolox::from_pyramid`].
+/// A place where a detector is cut: inside the backbone, where one tensor carries everything, or behind it, where
+/// three do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum YoloxPoint {
     /// Behind the first convolution: half the size.
     Stem,
@@ -24,11 +25,73 @@ pub enum YoloxPoint {
     Dark2,
     /// Behind the stage at an eighth of the size.
     Dark3,
+    /// Behind the last stage, where the pyramid takes the outputs of `dark3`, `dark4` and `dark5`
+    /// ([`Yolox::pyramid`]). They cross as one activation on the grid of the last one, a thirty-second of the size:
+    /// 4x4 pixels of `dark3`, then 2x2 pixels of `dark4` lie in its channels, as
+    /// [`pyramid_channels`](Self::pyramid_channels) says.
+    Dark5,
 }
 
 impl YoloxPoint {
     /// All places, from the input on.
-    pub const ALL: [Self; 3] = [Self::Stem, Self::Dark2, Self::Dark3];
+    pub const ALL: [Self; 4] = [Self::Stem, Self::Dark2, Self::Dark3, Self::Dark5];
+
+    /// Channels of each tensor in the activation of [`Dark5`](Self::Dark5), in their order: those of `dark3`
+    /// sixteen times, of `dark4` four times, of `dark5` once.
+    #[must_use]
+    pub fn pyramid_channels(config: &YoloxConfig) -> [usize; 3] {
+        let base = config.base_channels();
+        [
+            4 * base * FINE * FINE,
+            8 * base * MIDDLE * MIDDLE,
+            16 * base,
+        ]
+    }
+}
+
+/// Pixels of `dark3` and `dark4` along a pixel of `dark5`.
+const FINE: usize = 4;
+const MIDDLE: usize = 2;
+
+/// Three tensors on the grid of the last.
+fn joined([fine, middle, coarse]: [Tensor<4>; 3]) -> Tensor<4> {
+    Tensor::cat(
+        vec![
+            pixels_to_channels(fine, FINE),
+            pixels_to_channels(middle, MIDDLE),
+            coarse,
+        ],
+        1,
+    )
+}
+
+/// What [`joined`] took.
+fn parted(activation: Tensor<4>, config: &YoloxConfig) -> [Tensor<4>; 3] {
+    let [fine, middle, _] = YoloxPoint::pyramid_channels(config);
+    let part = |from: usize, to: usize| activation.clone().slice(s![.., from..to]);
+    [
+        channels_to_pixels(part(0, fine), FINE),
+        channels_to_pixels(part(fine, fine + middle), MIDDLE),
+        activation.clone().slice(s![.., fine + middle..]),
+    ]
+}
+
+/// `side` x `side` pixels of each channel become channels beside each other.
+fn pixels_to_channels(x: Tensor<4>, side: usize) -> Tensor<4> {
+    let [n, channels, height, width] = x.dims();
+    let (rows, columns) = (height / side, width / side);
+    x.reshape([n, channels, rows, side, columns, side])
+        .permute([0, 1, 3, 5, 2, 4])
+        .reshape([n, channels * side * side, rows, columns])
+}
+
+/// The way back.
+fn channels_to_pixels(x: Tensor<4>, side: usize) -> Tensor<4> {
+    let [n, channels, rows, columns] = x.dims();
+    let channels = channels / (side * side);
+    x.reshape([n, channels, side, side, rows, columns])
+        .permute([0, 1, 4, 2, 5, 3])
+        .reshape([n, channels, rows * side, columns * side])
 }
 
 impl fmt::Display for YoloxPoint {
@@ -37,6 +100,7 @@ impl fmt::Display for YoloxPoint {
             Self::Stem => "stem",
             Self::Dark2 => "dark2",
             Self::Dark3 => "dark3",
+            Self::Dark5 => "dark5",
         })
     }
 }
@@ -101,6 +165,9 @@ impl Head for YoloxHead {
         if self.point >= YoloxPoint::Dark3 {
             activation = self.network.dark3.forward(activation);
         }
+        if self.point == YoloxPoint::Dark5 {
+            activation = joined(self.network.pyramid_from_dark3(activation));
+        }
         if self.lifted {
             activation.add_scalar(SILU_DEPTH)
         } else {
@@ -142,6 +209,10 @@ impl YoloxTail {
         } else {
             activation
         };
+        if self.point == YoloxPoint::Dark5 {
+            let pyramid = parted(activation, self.network.config());
+            return self.network.neck.forward(pyramid);
+        }
         if self.point < YoloxPoint::Dark2 {
             activation = self.network.dark2.forward(activation);
         }
@@ -150,6 +221,16 @@ impl YoloxTail {
         }
         let pyramid = self.network.pyramid_from_dark3(activation);
         self.network.neck.forward(pyramid)
+    }
+
+    /// The tensors that cross the cut: the activation alone, or the three that it holds.
+    #[must_use]
+    pub(super) fn tensors(&self, activation: Tensor<4>) -> Vec<Tensor<4>> {
+        if self.point == YoloxPoint::Dark5 {
+            parted(activation, self.network.config()).into()
+        } else {
+            vec![activation]
+        }
     }
 
     /// Raw predictions from [`head_inputs`](Self::head_inputs), with logits in the place of

@@ -16,7 +16,8 @@ use super::YoloxTail;
 #[derive(Debug, Clone)]
 pub struct DetectorDistortion {
     tail: YoloxTail,
-    /// Weight of the squared error at the cut, relative to the activation's mean square.
+    /// Weight of the squared error at the cut, relative to the activation's mean square; the mean over the
+    /// tensors that cross it.
     pub activation: f32,
     /// Weight of the same at the inputs of the three heads, mean over them.
     pub pyramid: f32,
@@ -53,8 +54,13 @@ impl Distortion for DetectorDistortion {
         let mut sum = restored.clone().sum().mul_scalar(0.0);
         let truth = batch.activation.clone();
         if self.activation > 0.0 {
-            let part = relative_error(restored.clone(), truth.clone());
-            sum = sum + part.mul_scalar(self.activation);
+            // Each tensor counts alike, however many values it has and however large they are.
+            let found = self.tail.tensors(restored.clone());
+            let wanted = self.tail.tensors(truth.clone());
+            let share = self.activation / f32::from(u8::try_from(found.len()).unwrap_or(u8::MAX));
+            for (found, wanted) in found.into_iter().zip(wanted) {
+                sum = sum + relative_error(found, wanted).mul_scalar(share);
+            }
         }
         if self.pyramid <= 0.0 && self.head <= 0.0 {
             return sum;

@@ -1,5 +1,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
-use split_tensor::{Codec, EncodeError, Latent, Symbols};
+use split_tensor::{
+    BundleCodec, Codec, DecodeError, EncodeError, Latent, PlanError, Symbols, TensorPlan,
+};
 
 use super::CodingError;
 use crate::cache::floats;
@@ -12,6 +14,8 @@ pub struct RungCodec {
     pub(super) encoder: UnitEncoder,
     pub(super) decoder: UnitDecoder,
     pub(super) codec: Codec,
+    /// In the place of the codec's frames where the latents of several tensors share one.
+    pub(super) bundle: Option<BundleCodec>,
     pub(super) activation: ActivationShape,
     pub(super) device: Device,
     /// Parameters of the unit encoder.
@@ -25,6 +29,49 @@ impl RungCodec {
     #[must_use]
     pub fn codec(&self) -> &Codec {
         &self.codec
+    }
+
+    /// Where several tensors cross the cut together: what writes and reads the frames, one tensor with a segment
+    /// for the latent of each. `None` where a frame is that of [`codec`](Self::codec).
+    #[must_use]
+    pub fn bundle(&self) -> Option<&BundleCodec> {
+        self.bundle.as_ref()
+    }
+
+    /// One whole frame of symbols that [`symbols`](Self::symbols) gave.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] for another shape.
+    pub fn encode_symbols(&self, symbols: &Symbols) -> Result<Vec<u8>, EncodeError> {
+        match &self.bundle {
+            Some(bundle) => bundle.encode_symbols(std::slice::from_ref(symbols)),
+            None => self.codec.encode_symbols(symbols),
+        }
+    }
+
+    /// Bits that symbols take under the tables: the cross-entropy, without header and the ends of payloads.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode_symbols`](Self::encode_symbols).
+    pub fn code_length_bits(&self, symbols: &Symbols) -> Result<f64, EncodeError> {
+        match &self.bundle {
+            Some(bundle) => bundle.code_length_bits(std::slice::from_ref(symbols)),
+            None => Ok(self.codec.tables().code_length_bits(symbols)),
+        }
+    }
+
+    /// The symbols of one whole frame.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] for a frame that is damaged or belongs to another bank or rung.
+    pub fn decode_symbols(&self, frame: &[u8]) -> Result<Symbols, DecodeError> {
+        match &self.bundle {
+            Some(bundle) => Ok(bundle.decode_symbols(frame)?.swap_remove(0)),
+            None => self.codec.decode_symbols(frame),
+        }
     }
 
     /// What the unit encoder makes of an activation, before rounding; it stays on the device.
@@ -95,7 +142,7 @@ impl RungCodec {
     pub fn encode(&self, activation: Tensor<4>) -> Result<Vec<Vec<u8>>, CodingError> {
         self.symbols(activation)?
             .iter()
-            .map(|symbols| Ok(self.codec.encode_symbols(symbols)?))
+            .map(|symbols| Ok(self.encode_symbols(symbols)?))
             .collect()
     }
 
@@ -119,7 +166,9 @@ impl RungCodec {
         let shape = self.codec.shape();
         let mut values = Vec::with_capacity(frames.len() * shape.len());
         for frame in frames {
-            values.extend_from_slice(self.codec.decode(frame.as_ref())?.values());
+            let symbols = self.decode_symbols(frame.as_ref())?;
+            let latent = self.codec.quantizer().dequantize(&symbols);
+            values.extend_from_slice(latent.map_err(DecodeError::from)?.values());
         }
         let sizes = [
             frames.len(),
@@ -143,4 +192,18 @@ impl RungCodec {
     pub fn restore(&self, latent: Tensor<4>) -> Tensor<4> {
         self.decoder.forward(latent)
     }
+}
+
+/// The frames of a codec with a segment for so many channels each.
+pub(super) fn in_segments(codec: &Codec, channels: &[usize]) -> Result<BundleCodec, PlanError> {
+    let plan = TensorPlan::new(
+        codec.quantizer().clone(),
+        codec.tables().clone(),
+        codec.shape(),
+    )?;
+    BundleCodec::new(
+        vec![plan.with_segments(channels)?],
+        codec.rung(),
+        codec.bank(),
+    )
 }

@@ -1,4 +1,4 @@
-use split_tensor::{DecodeError, EncodeError, ShapeError, TableError};
+use split_tensor::{DecodeError, EncodeError, PlanError, ShapeError, TableError};
 use thiserror::Error;
 
 use super::MAX_RUNGS;
@@ -35,6 +35,14 @@ pub enum BankError {
         rung: String,
         /// What is wrong.
         source: TableError,
+    },
+    /// A rung's segments do not hold.
+    #[error("rung {rung}: {source}")]
+    Segments {
+        /// Name of the rung.
+        rung: String,
+        /// What is wrong.
+        source: PlanError,
     },
     /// The content is not what the bank's digest says.
     #[error("the bank is damaged: its digest is {found:016x}, its manifest says {expected:016x}")]

@@ -63,11 +63,15 @@ impl Rung {
                     source,
                 }
             })?;
-        let tables = choose_tables(Some(&training.rate()), &symbols, training.config().mixing)
-            .map_err(|source| BankError::Table {
-                rung: rung(),
-                source,
-            })?;
+        let tables = choose_tables(
+            Some(&training.rate()),
+            &symbols,
+            (training.config().mixing, &config.segments()),
+        )
+        .map_err(|source| BankError::Table {
+            rung: rung(),
+            source,
+        })?;
         Ok(Self {
             name: rung(),
             kind: kind.to_owned(),
@@ -106,10 +110,13 @@ impl Rung {
         } = training;
         let unit = opened(name, config, weights, device)?;
         let symbols = training_symbols(config, &unit, cache, limit, device).map_err(refused)?;
-        let tables = choose_tables(None, &symbols, mixing).map_err(|source| BankError::Table {
-            rung: rung(),
-            source,
-        })?;
+        let tables =
+            choose_tables(None, &symbols, (mixing, &config.segments())).map_err(|source| {
+                BankError::Table {
+                    rung: rung(),
+                    source,
+                }
+            })?;
         Ok(Self {
             name: rung(),
             kind: kind.to_owned(),
@@ -237,12 +244,12 @@ pub(super) fn opened(
 }
 
 /// Tables from the learned density where there is one, or tables that also look at a symbol's
-/// neighbours, or where `mixing` allows it mixed predictions: what takes the fewest bits for symbols
-/// that none has seen.
+/// neighbours, or where `mixing` allows it mixed predictions, within segments of so many channels each: what takes
+/// the fewest bits for symbols that none has seen.
 fn choose_tables(
     rate: Option<&RateModel>,
     symbols: &[Symbols],
-    mixing: bool,
+    (mixing, segments): (bool, &[usize]),
 ) -> Result<TableSet, TableError> {
     let fit = FitConfig::default();
     let exported = |part: &[Symbols]| rate.map(|rate| rate.export(part)).transpose();
@@ -278,8 +285,8 @@ fn choose_tables(
         }
         _ => (fitted_bits, fitted, TableSet::fit(symbols, &fit)?),
     };
-    if mixing && bits(&static_tables.with_mixing(&seen)?) < static_bits {
-        return chosen.with_mixing(symbols);
+    if mixing && bits(&static_tables.with_mixing_in(&seen, segments)?) < static_bits {
+        return chosen.with_mixing_in(symbols, segments);
     }
     Ok(chosen)
 }
@@ -295,7 +302,7 @@ pub(crate) fn coded_bits(
     device: &Device,
 ) -> Option<f64> {
     let symbols = training_symbols(config, unit, cache, limit, device).ok()?;
-    let tables = choose_tables(Some(rate), &symbols, mixing).ok()?;
+    let tables = choose_tables(Some(rate), &symbols, (mixing, &config.segments())).ok()?;
     let bits: f64 = symbols.iter().map(|one| tables.code_length_bits(one)).sum();
     Some(bits / f64::from(usize_to_f32(symbols.len().max(1))))
 }

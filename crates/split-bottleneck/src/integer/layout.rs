@@ -59,6 +59,10 @@ pub(super) fn float_branches(rung: &Rung) -> Result<Vec<Vec<FloatLayer>>, Intege
             let what = "divisive normalisation";
             return Err(IntegerError::Unsupported { what });
         }
+        EncoderKind::Scales { .. } => {
+            let what = "several tensors";
+            return Err(IntegerError::Unsupported { what });
+        }
         EncoderKind::BottleNet => return Err(IntegerError::Unsupported { what: "a sigmoid" }),
     };
     Ok(vec![chain])

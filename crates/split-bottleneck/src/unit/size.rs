@@ -1,6 +1,6 @@
 //! What a unit costs, and which sizes it may have.
 
-use super::{ActivationShape, DecoderKind, EncoderKind, UnitConfig};
+use super::{ActivationShape, DecoderKind, EncoderKind, Scale, UnitConfig};
 use crate::error::ConfigError;
 
 /// Most weights of a unit, both sides together. A unit is a few small convolutions; a file that asks for more is
@@ -56,6 +56,11 @@ impl UnitConfig {
                 product(&[9, hidden, channels]),
                 product(&[9, hidden, latent]),
             ]),
+            EncoderKind::Scales { list } => {
+                let maps = list.as_slice().iter();
+                maps.map(|scale| product(&[scale.channels, scale.latent]))
+                    .fold(0, u64::saturating_add)
+            }
             EncoderKind::BottleNet => product(&[9, channels, latent]),
         }
     }
@@ -117,10 +122,13 @@ impl UnitConfig {
         }
         self.check_limits()?;
         self.check_factors()?;
+        self.check_scales()?;
         let least = match self.encoder {
             EncoderKind::Paper { padding } => 3_usize.saturating_sub(2 * padding),
             EncoderKind::Conv { .. } | EncoderKind::Light { .. } | EncoderKind::BottleNet => 1,
-            EncoderKind::Patch | EncoderKind::Refined { .. } => self.stride,
+            EncoderKind::Patch | EncoderKind::Refined { .. } | EncoderKind::Scales { .. } => {
+                self.stride
+            }
         };
         let transposed = matches!(
             self.decoder,
@@ -130,7 +138,7 @@ impl UnitConfig {
         let tiled = !transposed
             || matches!(
                 self.encoder,
-                EncoderKind::Patch | EncoderKind::Refined { .. }
+                EncoderKind::Patch | EncoderKind::Refined { .. } | EncoderKind::Scales { .. }
             );
         let uneven =
             tiled && !(height.is_multiple_of(self.stride) && width.is_multiple_of(self.stride));
@@ -228,12 +236,56 @@ impl UnitConfig {
         })
     }
 
+    /// Several tensors share out the channels of activation and latent, on one grid.
+    fn check_scales(&self) -> Result<(), ConfigError> {
+        let EncoderKind::Scales { list } = &self.encoder else {
+            return Ok(());
+        };
+        if self.stride != 1 {
+            return Err(ConfigError::Stride {
+                stride: self.stride,
+                height: self.activation.height,
+                width: self.activation.width,
+            });
+        }
+        let sum = |of: fn(&Scale) -> usize| {
+            let parts = list.as_slice().iter().map(of);
+            parts.fold(0, usize::saturating_add)
+        };
+        for (field, found, expected) in [
+            (
+                "activation channels",
+                sum(|scale| scale.channels),
+                self.activation.channels,
+            ),
+            (
+                "latent channels",
+                sum(|scale| scale.latent),
+                self.latent_channels,
+            ),
+        ] {
+            if found != expected {
+                return Err(ConfigError::Scales {
+                    field,
+                    found,
+                    expected,
+                });
+            }
+        }
+        let empty = |scale: &Scale| scale.channels == 0 || scale.latent == 0;
+        if list.as_slice().iter().any(empty) {
+            let field = "channels of a tensor";
+            return Err(ConfigError::Zero { field });
+        }
+        Ok(())
+    }
+
     pub(super) fn latent_size(&self) -> [usize; 2] {
         let sides = [self.activation.height, self.activation.width];
         let padding = match self.encoder {
             EncoderKind::Paper { padding } => padding,
             EncoderKind::Conv { .. } | EncoderKind::Light { .. } | EncoderKind::BottleNet => 1,
-            EncoderKind::Patch | EncoderKind::Refined { .. } => {
+            EncoderKind::Patch | EncoderKind::Refined { .. } | EncoderKind::Scales { .. } => {
                 return sides.map(|side| side / self.stride);
             }
         };

@@ -42,7 +42,7 @@ impl BundleCodec {
     /// Decodes the bytes of exactly one frame into symbols for each tensor.
     ///
     /// # Errors
-    /// [`DecodeError`] for cut or damaged bytes and for frames of another bank, rung or
+    /// [`DecodeError`] for cut or damaged bytes and for frames of another bank, rung, part or
     /// number of segments; the error names both sides.
     pub fn decode_symbols(&self, bytes: &[u8]) -> Result<Vec<Symbols>, DecodeError> {
         let (frame, rest) = BundleRef::parse(bytes)?;
@@ -157,6 +157,7 @@ impl BundleCodec {
 
     fn check_frame(&self, frame: &BundleRef<'_>) -> Result<(), DecodeError> {
         self.check_origin(frame.rung(), frame.bank())?;
+        self.check_part(frame.part())?;
         if frame.segment_count() != self.segments.len() {
             return Err(DecodeError::SegmentMismatch {
                 found: frame.segment_count(),
@@ -180,6 +181,16 @@ impl BundleCodec {
             });
         }
         Ok(())
+    }
+
+    pub(super) fn check_part(&self, found: Option<[usize; 2]>) -> Result<(), DecodeError> {
+        if found == self.part {
+            return Ok(());
+        }
+        Err(DecodeError::PartMismatch {
+            found: found.unwrap_or_default(),
+            allowed: self.part.unwrap_or_default(),
+        })
     }
 
     pub(super) fn take_symbols(&self, scratch: &mut BundleScratch) -> Vec<Symbols> {

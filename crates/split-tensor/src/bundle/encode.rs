@@ -49,11 +49,29 @@ impl BundleCodec {
         Ok(out)
     }
 
+    /// Bits that the symbols of all tensors take under the tables, segment by segment: the cross-entropy, without
+    /// headers and the ends of payloads.
+    ///
+    /// # Errors
+    /// [`EncodeError`] for another number of sets or other shapes.
+    pub fn code_length_bits(&self, symbols: &[Symbols]) -> Result<f64, EncodeError> {
+        self.check_shapes(symbols.iter().map(Symbols::shape))?;
+        let bits = self.segments.iter().map(|segment| {
+            let all = symbols[segment.tensor].values();
+            let plane = segment.shape.plane();
+            let planes = segment.channels.iter();
+            let planes = planes.flat_map(|&channel| &all[usize::from(channel) * plane..][..plane]);
+            let part = Symbols::from_checked(segment.shape, planes.copied().collect());
+            segment.tables.code_length_bits(&part)
+        });
+        Ok(bits.sum())
+    }
+
     /// Quantizes and encodes one latent for each tensor into packets, a segment in each.
     /// `group` tells them from the packets of other latents.
     ///
     /// # Errors
-    /// As [`Self::encode`].
+    /// As [`Self::encode`]; [`EncodeError::Part`] for the codec of a part.
     pub fn encode_packets(
         &self,
         latents: &[Latent],
@@ -67,7 +85,7 @@ impl BundleCodec {
     /// As [`Self::encode_packets`], for symbols.
     ///
     /// # Errors
-    /// As [`Self::encode`].
+    /// As [`Self::encode_packets`].
     pub fn encode_symbol_packets(
         &self,
         symbols: &[Symbols],
@@ -83,7 +101,7 @@ impl BundleCodec {
     ///
     /// # Errors
     /// As [`Self::encode`]; [`EncodeError::TooMany`] beyond [`crate::MAX_FILE_FRAMES`] frames
-    /// or [`crate::MAX_FILE_HEAD_BYTES`] of plans.
+    /// or [`crate::MAX_FILE_HEAD_BYTES`] of plans, [`EncodeError::Part`] for the codec of a part.
     pub fn encode_file(&self, groups: &[Vec<Latent>]) -> Result<Vec<u8>, EncodeError> {
         let mut out = self.file_head(groups.len())?;
         let mut scratch = BundleScratch::new();
@@ -96,9 +114,18 @@ impl BundleCodec {
     /// The beginning of a file; as many frames of [`Self::encode`] follow.
     ///
     /// # Errors
-    /// [`EncodeError::TooMany`] as [`Self::encode_file`].
+    /// [`EncodeError::TooMany`] and [`EncodeError::Part`] as [`Self::encode_file`].
     pub fn file_head(&self, frames: usize) -> Result<Vec<u8>, EncodeError> {
+        self.refuse_part("a file")?;
         file::write_head(self, frames)
+    }
+
+    /// Packets and files have no place for the size of a part.
+    fn refuse_part(&self, what: &'static str) -> Result<(), EncodeError> {
+        match self.part {
+            Some(_) => Err(EncodeError::Part { what }),
+            None => Ok(()),
+        }
     }
 
     fn quantize(&self, latents: &[Latent], scratch: &mut BundleScratch) -> Result<(), EncodeError> {
@@ -188,7 +215,8 @@ impl BundleCodec {
     ) -> Result<(), EncodeError> {
         self.encode_segments(scratch)?;
         let BundleScratch { payloads, ends, .. } = scratch;
-        wire::write((self.rung, self.bank), self.checksums, payloads, ends, out);
+        let origin = (self.rung, self.bank);
+        wire::write(origin, self.part, self.checksums, payloads, ends, out);
         Ok(())
     }
 
@@ -197,6 +225,7 @@ impl BundleCodec {
         scratch: &mut BundleScratch,
         group: u16,
     ) -> Result<Vec<Vec<u8>>, EncodeError> {
+        self.refuse_part("packets")?;
         self.encode_segments(scratch)?;
         let mut begin = 0;
         let packets = scratch.ends.iter().enumerate().map(|(segment, &end)| {

@@ -65,6 +65,7 @@ impl<'a> Gathering<'a> {
     /// As [`Self::add`].
     pub fn add_ref(&mut self, packet: &PacketRef<'_>) -> Result<bool, DecodeError> {
         self.codec.check_origin(packet.rung, packet.bank)?;
+        self.codec.check_part(None)?;
         if packet.group != self.group {
             return Err(DecodeError::GroupMismatch {
                 found: packet.group,

@@ -152,6 +152,15 @@ impl TensorPlan {
         self.with_fill(fill)?.with_order(order)
     }
 
+    /// The same plan for another height and width.
+    pub(super) fn of_shape(&self, shape: LatentShape) -> Self {
+        debug_assert_eq!(shape.channels(), self.shape.channels(), "the same channels");
+        Self {
+            shape,
+            ..self.clone()
+        }
+    }
+
     /// The quantizer.
     #[must_use]
     pub fn quantizer(&self) -> &Quantizer {

@@ -68,6 +68,16 @@ impl<'a> FrameRef<'a> {
         }
     }
 
+    /// Bytes of its coded symbols, all segments together.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Single(found) => found.body.len(),
+            Self::Bundle(found) => found.segments().map(|segment| segment.body.len()).sum(),
+            Self::Packet(found) => found.body.len(),
+        }
+    }
+
     /// Low 32 bits of the bank's digest.
     #[must_use]
     pub fn bank(&self) -> u32 {

@@ -2,8 +2,9 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 1 | bits 7-6: kind, 2; bits 5-4: checksums, 0 none, 1 one at the end, 2 one behind each body; bits 3-0: 0 |
+//! | 1 | bits 7-6: kind, 2; bits 5-4: checksums, 0 none, 1 one at the end, 2 one behind each body; bit 3: a part; bits 2-0: 0 |
 //! | 4, 1-3 | bank, rung, as in kind 1 |
+//! | 2-8 | only of a part: rows and columns that are there, in cells of the smallest tensor |
 //! | 1-2 | number of segments, at least 1 |
 //! | 2-5 each | descriptor (one byte), length of the body (a number) |
 //! | n | bodies; a checksum behind a body covers the header and that body |
@@ -13,13 +14,14 @@ use alloc::vec::Vec;
 
 use super::cursor::{Cursor, checksum};
 use crate::error::DecodeError;
-use crate::limits::{MAX_PAYLOAD_BYTES, MAX_SEGMENTS, small_u32};
+use crate::limits::{MAX_PAYLOAD_BYTES, MAX_SEGMENTS, MAX_SYMBOLS, small_u32};
 use crate::varint;
 
 /// The kind of a frame with several segments.
 pub(crate) const KIND: u8 = 2;
 const CHECKSUMS_SHIFT: u8 = 4;
-const RESERVED: u8 = 0x0f;
+const PART: u8 = 0x08;
+const RESERVED: u8 = 0x07;
 const MAX_DESCRIPTOR: u8 = 15;
 
 /// What a frame with several segments is checked by.
@@ -40,6 +42,7 @@ pub struct BundleRef<'a> {
     rung: u16,
     bank: u32,
     checksums: Checksums,
+    part: Option<[usize; 2]>,
     header: &'a [u8],
     count: usize,
     /// Descriptors and lengths.
@@ -119,6 +122,13 @@ impl<'a> BundleRef<'a> {
         self.checksums
     }
 
+    /// Rows and columns that the frame carries of every tensor, counted in cells of the smallest one; `None`
+    /// for all of them.
+    #[must_use]
+    pub fn part(&self) -> Option<[usize; 2]> {
+        self.part
+    }
+
     /// Segments that the frame announces.
     #[must_use]
     pub fn segment_count(&self) -> usize {
@@ -174,6 +184,14 @@ impl<'a> BundleRef<'a> {
         };
         let checksums = checksums.ok_or(DecodeError::ReservedBits { found: first })?;
         let (bank, rung) = cursor.take_bank_and_rung()?;
+        let part = if first & PART == 0 {
+            None
+        } else {
+            Some([
+                side(&mut cursor, "row count")?,
+                side(&mut cursor, "column count")?,
+            ])
+        };
         let count = cursor.number("segment count", MAX_SEGMENTS)?;
         if count == 0 {
             return Err(DecodeError::BadNumber {
@@ -198,12 +216,24 @@ impl<'a> BundleRef<'a> {
             rung,
             bank,
             checksums,
+            part,
             header,
             count,
             index: &header[begin..],
             bodies: &[],
         };
         Ok((found, total))
+    }
+}
+
+/// Rows or columns of a part, at least one.
+fn side(cursor: &mut Cursor<'_>, what: &'static str) -> Result<usize, DecodeError> {
+    match cursor.number(what, MAX_SYMBOLS)? {
+        0 => Err(DecodeError::BadNumber {
+            what,
+            allowed: small_u32(MAX_SYMBOLS),
+        }),
+        number => Ok(number),
     }
 }
 
@@ -220,15 +250,20 @@ fn read_entry(entries: &mut &[u8]) -> Result<(u8, usize), DecodeError> {
 /// descriptor first and `ends` where it ends.
 pub(crate) fn write(
     (rung, bank): (u16, u32),
+    part: Option<[usize; 2]>,
     checksums: Checksums,
     payloads: &[u8],
     ends: &[usize],
     out: &mut Vec<u8>,
 ) {
     let begin = out.len();
-    out.push((KIND << 6) | ((checksums as u8) << CHECKSUMS_SHIFT));
+    let flag = if part.is_some() { PART } else { 0 };
+    out.push((KIND << 6) | ((checksums as u8) << CHECKSUMS_SHIFT) | flag);
     out.extend_from_slice(&bank.to_le_bytes());
     varint::write(out, u32::from(rung));
+    for side in part.into_iter().flatten() {
+        varint::write(out, small_u32(side));
+    }
     varint::write(out, small_u32(ends.len()));
     let pieces = || {
         let begins = [0].into_iter().chain(ends.iter().copied());

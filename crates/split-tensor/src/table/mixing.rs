@@ -68,7 +68,28 @@ impl TableSet {
     /// differ in channels from each other or the set, [`TableError::BadChannelCount`] for more
     /// than 1024 channels.
     pub fn with_mixing(self, samples: &[Symbols]) -> Result<Self, TableError> {
+        let channels = check_channels(samples)?;
+        self.with_mixing_in(samples, &[channels])
+    }
+
+    /// As [`Self::with_mixing`], for payloads that hold the channels in segments of these numbers: no
+    /// prediction looks at a channel of another segment, which the decoder of one may lack.
+    ///
+    /// # Errors
+    /// As [`Self::with_mixing`]; [`TableError::ChannelMismatch`] also where the segments do not add up to the
+    /// channels of the samples.
+    pub fn with_mixing_in(
+        self,
+        samples: &[Symbols],
+        segments: &[usize],
+    ) -> Result<Self, TableError> {
         let allowed = check_channels(samples)?;
+        let found = segments
+            .iter()
+            .fold(0_usize, |sum, count| sum.saturating_add(*count));
+        if found != allowed {
+            return Err(TableError::ChannelMismatch { found, allowed });
+        }
         if let Some(found) = self.channels().filter(|&found| found != allowed) {
             return Err(TableError::ChannelMismatch { found, allowed });
         }
@@ -79,7 +100,8 @@ impl TableSet {
             });
         }
         let samples: Vec<&Symbols> = samples.iter().collect();
-        Ok(self.mixing_as(&samples))
+        let model = MixModel::fit_in(&samples, segments);
+        Ok(self.with_model(Some(Arc::new(model))))
     }
 
     /// The same tables in a set whose payloads do not mix predictions.

@@ -130,6 +130,28 @@ pub(crate) fn bundle(seed: u64) -> BundleCodec {
     BundleCodec::new(plans, 300, 0x0bad_cafe).expect("few segments")
 }
 
+/// Three tensors whose cells lie in each other, 2x3 of the smallest, with and without mixing.
+pub(crate) fn nested() -> BundleCodec {
+    let plans = [shape(3, 8, 12), shape(4, 4, 6), shape(2, 2, 3)].map(|shape| {
+        let set = smooth_set(shape);
+        let samples: Vec<Symbols> = (0..40).map(|seed| smooth(shape, seed, false)).collect();
+        let set = if shape.channels() == 4 {
+            set.with_mixing(&samples).expect("samples of one shape")
+        } else {
+            set
+        };
+        let step = Quantizer::uniform(0.5).expect("a valid step");
+        TensorPlan::new(step, set, shape).expect("fits")
+    });
+    BundleCodec::new(plans.into(), 300, 0x0bad_cafe).expect("few segments")
+}
+
+/// Symbols for each tensor of any codec of [`nested`] or a part of it.
+pub(crate) fn nested_symbols(codec: &BundleCodec, seed: u64) -> Vec<Symbols> {
+    let shapes = codec.tensors().iter().map(TensorPlan::shape);
+    shapes.map(|shape| smooth(shape, seed, false)).collect()
+}
+
 /// Symbols for each tensor of [`bundle`].
 pub(crate) fn bundle_symbols(codec: &BundleCodec, seed: u64) -> Vec<Symbols> {
     let shapes: Vec<LatentShape> = codec.tensors().iter().map(TensorPlan::shape).collect();

@@ -4,6 +4,7 @@ use super::payload::Set;
 use super::{Bytes, Refused, crc32c};
 
 /// What both ends know of one tensor.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) sides: [usize; 3],
     pub(crate) quantizer: Quantizer,
@@ -13,6 +14,7 @@ pub(crate) struct Plan {
     pub(crate) fill: Vec<i64>,
 }
 
+#[derive(Clone)]
 pub(crate) enum Quantizer {
     Steps(Vec<f32>),
     DeadZone([f32; 2], Vec<f32>),
@@ -181,6 +183,35 @@ fn segment(
     Ok(())
 }
 
+/// Plans of the first rows and columns, in cells of the smallest tensor.
+fn part_of(plans: &[Plan], [rows, columns]: [usize; 2]) -> Result<Vec<Plan>, Refused> {
+    let least = |axis: usize| plans.iter().map(|plan| plan.sides[axis]).min();
+    let (Some(height), Some(width)) = (least(1), least(2)) else {
+        return Err("no tensors");
+    };
+    if rows == 0 || columns == 0 || rows > height || columns > width {
+        return Err("no such part");
+    }
+    if (rows, columns) == (height, width) {
+        return Err("the whole called a part");
+    }
+    let part = |plan: &Plan| {
+        let [channels, own_height, own_width] = plan.sides;
+        if own_height % height != 0 || own_width % width != 0 {
+            return Err("cells that are cut");
+        }
+        Ok(Plan {
+            sides: [
+                channels,
+                own_height / height * rows,
+                own_width / width * columns,
+            ],
+            ..plan.clone()
+        })
+    };
+    plans.iter().map(part).collect()
+}
+
 /// One frame with segments: symbols of each tensor, and what follows the frame. Where the
 /// frame may be cut or damaged, segments that are left out keep their fill.
 pub(crate) fn bundle<'a>(
@@ -191,10 +222,17 @@ pub(crate) fn bundle<'a>(
     let mut bytes = Bytes(frame);
     let first = bytes.byte()?;
     let checksums = first >> 4 & 3;
-    if first >> 6 != 2 || first & 15 != 0 || checksums == 3 {
+    if first >> 6 != 2 || first & 7 != 0 || checksums == 3 {
         return Err("another kind, or reserved bits");
     }
     origin(&mut bytes)?;
+    let part = if first & 8 == 0 {
+        None
+    } else {
+        let sides = [bytes.count(1 << 24)?, bytes.count(1 << 24)?];
+        Some(part_of(plans, sides)?)
+    };
+    let plans = part.as_deref().unwrap_or(plans);
     let count = bytes.count(1024)?;
     if count != segments_of(plans).len() {
         return Err("another number of segments");

@@ -7,6 +7,7 @@
 
 use super::{Bytes, Refused};
 
+#[derive(Clone)]
 struct Channel {
     centre: i64,
     references: Vec<Option<usize>>,
@@ -14,6 +15,7 @@ struct Channel {
     b: Vec<i64>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Mixing {
     channels: Vec<Channel>,
     weights: Vec<i64>,

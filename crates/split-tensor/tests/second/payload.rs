@@ -3,17 +3,20 @@
 use super::mixing::{self, Mixing};
 use super::{Bits, Bytes, Refused, unfold};
 
+#[derive(Clone)]
 pub(crate) struct Table {
     min: i64,
     frequencies: Vec<u64>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Classes {
     thresholds: Vec<i64>,
     tables: Vec<usize>,
     first: usize,
 }
 
+#[derive(Clone)]
 pub(crate) enum Order {
     Shared,
     Channels(Vec<usize>),
@@ -23,6 +26,7 @@ pub(crate) enum Order {
     },
 }
 
+#[derive(Clone)]
 pub(crate) struct Set {
     pub(crate) tables: Vec<Table>,
     pub(crate) order: Order,

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
-use split_bottleneck::{ActivationShape, Objective, Proxy, RateKind, TrainConfig, UnitConfig};
+use split_bottleneck::{
+    ActivationShape, Objective, Proxy, RateKind, Scale, ScaleList, TrainConfig, UnitConfig,
+};
 
 use super::SetupArgs;
+use super::report::float;
 use crate::run_folder;
 use crate::rung::count;
-use crate::train::{Loss, UnitKind, check_rungs};
+use crate::train::{HEAVY_BLOCKS, Loss, UnitKind, check_rungs};
 use crate::values::{at_least_one, positive};
 
 /// Bytes of a frame that are not coded symbols: header, shape, checksum, coder flush.
@@ -18,6 +21,8 @@ const FRAME_OVERHEAD_BYTES: f64 = 17.0;
 const LEAST_COVERAGE: f64 = 0.05;
 /// Frame sizes that are aimed at unless told otherwise.
 const TARGET_BYTES: [f64; 5] = [9000.0, 6000.0, 4200.0, 3000.0, 2000.0];
+/// Channels of the latent for several tensors together.
+const SCALES_LATENT: usize = 256;
 /// Price of a kilobit at the start.
 const LAMBDA_START: f64 = 5e-4;
 
@@ -35,8 +40,8 @@ pub(crate) struct TrainArgs {
     /// Least and greatest size of objects on them, as factors to the letterbox's.
     #[arg(long, value_delimiter = ',', num_args = 1, default_value = "0.5,1.6")]
     pub(crate) scales: Vec<f64>,
-    /// Layouts to train, each at all rates.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "conv")]
+    /// Layouts to train, each at all rates [default: conv; klt at dark5, where it has a map for each tensor].
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) units: Vec<UnitKind>,
     /// Frame sizes to aim at, in bytes, highest first; lambda is found by dual ascent [default:
     /// 9000,6000,4200,3000,2000].
@@ -46,12 +51,12 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_delimiter = ',', value_parser = positive, conflicts_with = "target_bytes")]
     pub(crate) lambda: Vec<f64>,
     /// Channels of the latent [default: half of the activation's for the paper's layout, three
-    /// quarters for the others].
+    /// quarters for the others; 256 for all tensors together at dark5].
     #[arg(long)]
     pub(crate) latent_channels: Option<usize>,
-    /// Spatial stride of the unit.
-    #[arg(long, default_value_t = 2)]
-    pub(crate) stride: usize,
+    /// Spatial stride of the unit [default: 2; at dark5 the tensors are on the grid of the smallest, and it is 1].
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) stride: Option<usize>,
     /// Quantizer step [default: 0.25 for the paper's layout, 0.5 for the others].
     #[arg(long)]
     pub(crate) step: Option<f32>,
@@ -113,11 +118,52 @@ pub(crate) struct TrainArgs {
 impl TrainArgs {
     pub(crate) fn check(&self) -> Result<()> {
         check_rungs(
-            &self.units,
+            &self.kinds(&[]),
             (&self.target_bytes, &self.lambda),
             FRAME_OVERHEAD_BYTES,
         )?;
         run_folder::check_record(self.record.as_deref())
+    }
+}
+
+impl TrainArgs {
+    /// The layouts that suit a cut of several tensors of so many channels, or of one.
+    fn kinds(&self, scales: &[usize]) -> Vec<UnitKind> {
+        match (self.units.as_slice(), scales) {
+            ([], []) => vec![UnitKind::Conv],
+            ([], _) => vec![UnitKind::Klt],
+            (given, _) => given.to_vec(),
+        }
+    }
+
+    /// The stride in cells of the activation at such a cut.
+    pub(crate) fn stride_at(&self, scales: &[usize]) -> usize {
+        self.stride.unwrap_or(if scales.is_empty() { 2 } else { 1 })
+    }
+
+    /// Refuses what a cut of several tensors has no place for.
+    pub(crate) fn check_scales(&self, scales: &[usize], split: &str) -> Result<()> {
+        if scales.is_empty() {
+            return Ok(());
+        }
+        let kinds = self.kinds(scales);
+        if kinds.iter().any(|kind| *kind != UnitKind::Klt) {
+            bail!(
+                "{} tensors cross {split}; only --units klt has a map for each of them",
+                scales.len()
+            );
+        }
+        if self.stride_at(scales) != 1 {
+            bail!("the tensors that cross {split} are on one grid already; leave out --stride");
+        }
+        let latent = self.latent_channels.unwrap_or(SCALES_LATENT);
+        if latent < scales.len() {
+            bail!(
+                "--latent-channels {latent} is less than one for each of the {} tensors that cross {split}",
+                scales.len()
+            );
+        }
+        Ok(())
     }
 }
 
@@ -145,13 +191,29 @@ pub(crate) struct Plan {
 
 /// Every rung of a run; `coverage` is the share of a canvas that pictures cover, since frames
 /// leave the rest out and training canvases are full.
-pub(crate) fn plans(args: &TrainArgs, shape: ActivationShape, coverage: f64) -> Vec<Plan> {
+pub(crate) fn plans(
+    args: &TrainArgs,
+    (shape, scales): (ActivationShape, &[usize]),
+    coverage: f64,
+) -> Result<Vec<Plan>> {
     let objectives = objectives(args, coverage);
     let mut plans = Vec::new();
-    for kind in &args.units {
+    for kind in &args.kinds(scales) {
         // Nobody has labels here, so the paper's layout is trained without.
         let loss = Loss::Logits;
-        let unit = kind.unit(shape, args.latent_channels, args.stride, args.step);
+        let unit = if scales.is_empty() {
+            kind.unit(
+                shape,
+                args.latent_channels,
+                args.stride_at(scales),
+                args.step,
+            )
+        } else {
+            let latent = args.latent_channels.unwrap_or(SCALES_LATENT);
+            let list = ScaleList::new(&shared_out(latent, scales))?;
+            let step = args.step.unwrap_or(0.5);
+            UnitConfig::scales(list, [shape.height, shape.width], step, HEAVY_BLOCKS)
+        };
         for (index, objective) in objectives.iter().enumerate() {
             let name = format!("{}-{}", kind.word(loss), index + 1);
             let first = index == 0;
@@ -165,7 +227,37 @@ pub(crate) fn plans(args: &TrainArgs, shape: ActivationShape, coverage: f64) -> 
             });
         }
     }
-    plans
+    Ok(plans)
+}
+
+/// Latent channels for tensors of so many channels, in proportion to the roots of these: large tensors say less
+/// for each of theirs. At least one for each; `latent` in all.
+fn shared_out(latent: usize, scales: &[usize]) -> Vec<Scale> {
+    let root = |channels: usize| float(channels).sqrt();
+    let all: f64 = scales.iter().map(|channels| root(*channels)).sum();
+    let mut shared: Vec<Scale> = Vec::with_capacity(scales.len());
+    let (mut sum, mut given) = (0.0, 0);
+    for (index, &channels) in scales.iter().enumerate() {
+        sum += root(channels);
+        // Up to here so many, but one is left for each that follows.
+        let most = latent.saturating_sub(scales.len() - 1 - index);
+        let until = nearest(float(latent) * sum / all).clamp(given + 1, most.max(given + 1));
+        shared.push(Scale {
+            channels,
+            latent: until - given,
+        });
+        given = until;
+    }
+    shared
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a count"
+)]
+fn nearest(share: f64) -> usize {
+    share.round() as usize
 }
 
 /// Bytes of a frame that leaves out what no picture covers, from the payload bits of a full canvas.

@@ -51,6 +51,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let started = now();
     args.check()?;
     let setup = args.setup.open(None)?;
+    args.check_scales(&setup.scales, &setup.note.split)?;
     let files = photos(args, &setup)?;
     let out = folder(&args.out)?;
     let mut identity = args.clone();
@@ -62,7 +63,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let stop = stop_flag()?;
     let mut trained: Vec<Trained> = Vec::new();
     let mut warm: Option<WarmStart> = None;
-    for plan in plans(args, trained_on.cache.shape(), trained_on.coverage) {
+    for plan in plans(
+        args,
+        (trained_on.cache.shape(), &setup.scales),
+        trained_on.coverage,
+    )? {
         if plan.first {
             warm = None;
         }
@@ -167,7 +172,7 @@ fn coverage(args: &TrainArgs, setup: &Setup, files: &[PathBuf], rows: usize) -> 
         .iter()
         .filter_map(|file| image::image_dimensions(file).ok())
         .collect();
-    let latent_rows = u32::try_from(rows.div_ceil(args.stride.max(1)))?;
+    let latent_rows = u32::try_from(rows.div_ceil(args.stride_at(&setup.scales)))?;
     Ok(mean_coverage(
         &sizes,
         setup.side,
@@ -187,7 +192,7 @@ fn train_rung(
     let started = now();
     let mut warm = warm;
     if let (true, Some(stage)) = (plan.from_klt, plan.stages.first()) {
-        let klt = Klt::fit(cache, plan.unit.stride, KLT_PICTURES)?;
+        let klt = Klt::for_unit(cache, &plan.unit, KLT_PICTURES)?;
         warm = Some(klt.warm_start(&plan.unit, &stage.train, cache, &setup.device)?);
     }
     let mut unit = plan.unit.clone();

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::{
     EVEN_CELL, FEATURES, MAX_COARSE_WEIGHT, MAX_COEFFICIENT, MixChannel, MixModel, OWN_FEATURES,
@@ -33,11 +34,22 @@ impl MixModel {
     /// most [`super::MAX_MIXED_CHANNELS`].
     pub(crate) fn fit(samples: &[&Symbols]) -> Self {
         let count = samples.first().map_or(1, |first| first.shape().channels());
+        Self::fit_in(samples, &[count])
+    }
+
+    /// As [`Self::fit`], without references between segments of so many channels each.
+    pub(super) fn fit_in(samples: &[&Symbols], segments: &[usize]) -> Self {
+        let count = segments.iter().sum();
         let centres = centres(samples, count);
         let few = thinned(samples);
         let mut channels: Vec<MixChannel> = Vec::with_capacity(count);
-        for centre in &centres {
-            let references = references(&few, &centres, channels.len());
+        let begins = segments.iter().scan(0, |next, count| {
+            let begin = *next;
+            *next += count;
+            Some(core::iter::repeat_n(begin, *count))
+        });
+        for (centre, begin) in centres.iter().zip(begins.flatten()) {
+            let references = references(&few, &centres, begin..channels.len());
             let absent = alloc::vec![0; OWN_FEATURES + 2 * references.len()];
             channels.push(MixChannel {
                 centre: *centre,
@@ -124,9 +136,10 @@ fn centres(samples: &[&Symbols], channels: usize) -> Vec<i32> {
     counts.iter().map(centre).collect()
 }
 
-/// Earlier channels by how much they say about the value at the same place.
-fn references(samples: &[&Symbols], centres: &[i32], channel: usize) -> Vec<Option<u16>> {
-    let mut ranked: Vec<(f64, u16)> = (0..channel)
+/// Earlier channels by how much they say about the value at the same place of the one behind them.
+fn references(samples: &[&Symbols], centres: &[i32], earlier: Range<usize>) -> Vec<Option<u16>> {
+    let channel = earlier.end;
+    let mut ranked: Vec<(f64, u16)> = earlier
         .map(|other| {
             (
                 correlation(samples, centres, [channel, other]),
