@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 
-use crate::ops::{ConvGeometry, conv2d, conv2d_relu};
+use crate::ops::{ConvGeometry, PackedWeights, conv2d, conv2d_relu};
 
 /// Where the first values of convolutions come from.
 pub(crate) enum Weights {
@@ -48,6 +48,8 @@ pub(crate) struct ConvNorm {
     padding: usize,
     dilation: usize,
     groups: usize,
+    #[module(skip)]
+    packed: PackedWeights,
 }
 
 /// Channels and kernel of a [`ConvNorm`].
@@ -82,6 +84,7 @@ impl ConvNorm {
             padding: geometry.padding,
             dilation: geometry.dilation,
             groups: geometry.groups,
+            packed: PackedWeights::default(),
         }
     }
 
@@ -108,6 +111,10 @@ impl ConvNorm {
         self
     }
 
+    fn weights(&self) -> (Tensor<4>, &PackedWeights) {
+        (self.weight.val(), &self.packed)
+    }
+
     fn geometry(&self) -> ConvGeometry {
         ConvGeometry {
             stride: self.stride,
@@ -121,7 +128,7 @@ impl ConvNorm {
     pub(crate) fn forward_relu(&self, input: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
         if self.norm.is_none() {
             let bias = self.bias.as_ref().map(Param::val);
-            return conv2d_relu(input, self.weight.val(), bias, residual, self.geometry());
+            return conv2d_relu(input, self.weights(), bias, residual, self.geometry());
         }
         let output = self.forward(input);
         relu(match residual {
@@ -132,7 +139,7 @@ impl ConvNorm {
 
     pub(crate) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
-        let output = conv2d(input, self.weight.val(), bias, self.geometry());
+        let output = conv2d(input, self.weights(), bias, self.geometry());
         match &self.norm {
             Some(norm) => norm.forward(output),
             None => output,
@@ -157,6 +164,7 @@ impl ConvNorm {
             weight: Param::from_tensor(weight),
             bias: Some(Param::from_tensor(bias)),
             norm: None,
+            packed: PackedWeights::default(),
             ..self.clone()
         }
     }

@@ -4,7 +4,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d as burn_conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, s};
-use split_bottleneck::ops::ConvSpec;
+use split_bottleneck::ops::{ConvSpec, conv2d_packed};
+
+pub(crate) use split_bottleneck::ops::PackedWeights;
 
 /// How a square convolution walks over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub(crate) struct ConvGeometry {
 /// Convolves `input` (`[n, c, h, w]`) with `weight` (`[out, c / groups, k, k]`).
 pub(crate) fn conv2d(
     input: Tensor<4>,
-    weight: Tensor<4>,
+    (weight, packed): (Tensor<4>, &PackedWeights),
     bias: Option<Tensor<1>>,
     geometry: ConvGeometry,
 ) -> Tensor<4> {
@@ -38,7 +40,12 @@ pub(crate) fn conv2d(
         (input, stride)
     };
     if dilation == 1 {
-        return split_bottleneck::ops::conv2d(input, weight, bias, stride, padding, groups);
+        let spec = ConvSpec {
+            stride,
+            padding,
+            groups,
+        };
+        return conv2d_packed(input, (weight, packed), bias, None, spec, false);
     }
     let options = ConvOptions::new(
         [stride, stride],
@@ -52,7 +59,7 @@ pub(crate) fn conv2d(
 /// `relu(conv2d(input) + bias + residual)`, in one pass where the backend can.
 pub(crate) fn conv2d_relu(
     input: Tensor<4>,
-    weight: Tensor<4>,
+    (weight, packed): (Tensor<4>, &PackedWeights),
     bias: Option<Tensor<1>>,
     residual: Option<Tensor<4>>,
     geometry: ConvGeometry,
@@ -70,9 +77,9 @@ pub(crate) fn conv2d_relu(
             padding,
             groups,
         };
-        return split_bottleneck::ops::conv2d_relu(input, weight, bias, residual, spec);
+        return conv2d_packed(input, (weight, packed), bias, residual, spec, true);
     }
-    let output = conv2d(input, weight, bias, geometry);
+    let output = conv2d(input, (weight, packed), bias, geometry);
     relu(match residual {
         Some(residual) => output + residual,
         None => output,

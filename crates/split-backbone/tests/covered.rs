@@ -174,8 +174,8 @@ fn frames_of_others_and_damaged_frames_are_refused() {
     ));
 }
 
-#[test]
-fn three_scales_cross_in_one_frame_without_their_padding() {
+/// A head behind which three tensors cross, and a bank of two rungs with an untrained unit for them.
+fn three_scales() -> (YoloxHead, Bank) {
     let (head, _) = detector_cut_at(YoloxPoint::Dark5);
     let device = Device::flex();
     let cache = cache(&head);
@@ -205,16 +205,27 @@ fn three_scales_cross_in_one_frame_without_their_padding() {
         weights_sha256: "0".into(),
     };
     let bank = Bank::new(note, vec![rung("a"), rung("b")]).unwrap();
-    let [codec, other] = [0, 1].map(|rung| codec(&bank, rung, &head));
+    (head, bank)
+}
 
+/// A letterbox of which the picture covers the upper half.
+fn half_covered() -> Letterbox {
+    let wide = image::imageops::crop_imm(&canvas(11), 0, 0, SIDE, SIDE / 2).to_image();
+    Letterbox::new(&wide, SIDE).unwrap()
+}
+
+#[test]
+fn three_scales_cross_in_one_frame_without_their_padding() {
+    let (head, bank) = three_scales();
+    let codec = codec(&bank, 0, &head);
+    let device = Device::flex();
     let full = Letterbox::new(&canvas(11), SIDE).unwrap();
     let activation = head.forward(full.input(&device));
     let frame = codec.encode(activation.clone(), full.content()).unwrap();
     assert_eq!(frame.bytes, codec.rung().encode(activation).unwrap()[0]);
     assert!(frame.payload_bytes < frame.bytes.len());
     // Half of the canvas: one row of two, padding restored without loss.
-    let wide = image::imageops::crop_imm(&canvas(11), 0, 0, SIDE, SIDE / 2).to_image();
-    let half = Letterbox::new(&wide, SIDE).unwrap();
+    let half = half_covered();
     let activation = head.forward(half.input(&device));
     let part = codec.encode(activation.clone(), half.content()).unwrap();
     let parsed = BundleRef::parse(&part.bytes).unwrap().0;
@@ -233,7 +244,15 @@ fn three_scales_cross_in_one_frame_without_their_padding() {
         both.map(|(a, b)| f64::from((a - b).abs())).sum::<f64>()
     };
     assert!(apart(&restored, &activation) < apart(&padding, &activation));
+}
 
+#[test]
+fn damaged_and_foreign_frames_of_three_scales_are_refused() {
+    let (head, bank) = three_scales();
+    let [codec, other] = [0, 1].map(|rung| codec(&bank, rung, &head));
+    let half = half_covered();
+    let activation = head.forward(half.input(&Device::flex()));
+    let part = codec.encode(activation, half.content()).unwrap();
     assert!(matches!(
         other.decode(&part.bytes),
         Err(CoveredError::OtherRung { rung: 1, .. })

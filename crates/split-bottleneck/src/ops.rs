@@ -31,6 +31,7 @@ mod maps;
 mod mixture;
 #[cfg(feature = "flex")]
 mod norm;
+mod packed;
 #[cfg(feature = "flex")]
 mod panels;
 #[cfg(feature = "flex")]
@@ -43,6 +44,8 @@ mod threads;
 mod tile;
 #[cfg(feature = "flex")]
 mod weight_gradient;
+
+pub use packed::PackedWeights;
 
 use burn::nn::BatchNorm;
 use burn::tensor::module::{
@@ -79,7 +82,7 @@ pub fn conv2d(
         padding,
         groups,
     };
-    fused(x, weight, bias, None, spec, false)
+    fused(x, (weight, None), bias, None, spec, false)
 }
 
 /// Stride, zero padding on all four sides, and groups of a convolution.
@@ -110,7 +113,7 @@ pub fn conv2d_relu(
     residual: Option<Tensor<4>>,
     spec: ConvSpec,
 ) -> Tensor<4> {
-    fused(x, weight, bias, residual, spec, true)
+    fused(x, (weight, None), bias, residual, spec, true)
 }
 
 /// `conv2d(x) + bias + residual` in one pass.
@@ -129,12 +132,33 @@ pub fn conv2d_add(
     residual: Tensor<4>,
     spec: ConvSpec,
 ) -> Tensor<4> {
-    fused(x, weight, bias, Some(residual), spec, false)
+    fused(x, (weight, None), bias, Some(residual), spec, false)
+}
+
+/// `conv2d(x) + bias + residual`, with a ReLU behind it where `with_relu`, from weights that are packed once: the
+/// convolution of a network that doesn't learn. `packed` belongs to the weights.
+///
+/// # Shapes
+///
+/// As [`conv2d_relu`].
+///
+/// # Panics
+///
+/// As [`conv2d_relu`].
+pub fn conv2d_packed(
+    x: Tensor<4>,
+    (weight, packed): (Tensor<4>, &PackedWeights),
+    bias: Option<Tensor<1>>,
+    residual: Option<Tensor<4>>,
+    spec: ConvSpec,
+    with_relu: bool,
+) -> Tensor<4> {
+    fused(x, (weight, Some(packed)), bias, residual, spec, with_relu)
 }
 
 fn fused(
     x: Tensor<4>,
-    weight: Tensor<4>,
+    (weight, packed): (Tensor<4>, Option<&PackedWeights>),
     bias: Option<Tensor<1>>,
     residual: Option<Tensor<4>>,
     spec: ConvSpec,
@@ -153,8 +177,10 @@ fn fused(
             direction: flex::Direction::Forward,
             relu: with_relu,
         };
-        return flex::convolve(plan, operands);
+        return flex::convolve(plan, operands, packed);
     }
+    #[cfg(not(feature = "flex"))]
+    let _ = packed;
     let ConvSpec {
         stride,
         padding,
@@ -283,7 +309,7 @@ pub fn conv_transpose2d(
             direction: flex::Direction::Adjoint,
             relu: false,
         };
-        return flex::convolve(plan, operands);
+        return flex::convolve(plan, operands, None);
     }
     let ConvTransposeSpec {
         stride,

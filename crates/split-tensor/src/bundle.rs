@@ -138,8 +138,7 @@ impl BundleCodec {
                 return Err(refused);
             }
             let [height, width] = [0, 1].map(|axis| sides[axis] / allowed[axis] * found[axis]);
-            let shape = LatentShape::new(shape.channels(), height, width)
-                .expect("fewer rows and columns of a valid shape");
+            let shape = LatentShape::new(shape.channels(), height, width).map_err(|_| refused)?;
             Ok(plan.of_shape(shape))
         };
         let tensors = self

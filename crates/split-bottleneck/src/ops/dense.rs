@@ -1,5 +1,6 @@
 //! Dense and grouped convolution: forward and input gradient.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -20,6 +21,8 @@ pub(crate) struct Extras<'a> {
     pub(crate) residual: Option<&'a [f32]>,
     /// Negative outputs become zero.
     pub(crate) relu: bool,
+    /// The weights of each group, packed before; only for [`forward`].
+    pub(crate) panels: Option<&'a [Vec<f32>]>,
 }
 
 /// Columns that a block has at most: three vectors of sixteen.
@@ -114,7 +117,7 @@ impl Scatter {
 /// Left operands of a product, one for each group.
 enum Weights<'a> {
     /// As panels, for any number of images.
-    Packed(Vec<Vec<f32>>),
+    Packed(Cow<'a, [Vec<f32>]>),
     /// As rows, for one image, which packs some at a time: all at once, the weights of a unit at a wide
     /// activation took more memory than anything else.
     Rows(Vec<&'a [f32]>),
@@ -313,6 +316,7 @@ impl<'a> Product<'a> {
                             bias: extras.bias.map(|all| &all[from..to]),
                             residual: extras.residual.map(|all| &all[range]),
                             relu: extras.relu,
+                            panels: None,
                         },
                     });
                 };
@@ -411,12 +415,12 @@ pub(crate) fn forward(
     let taps = geometry.forward_taps();
     let [channels_in, channels_out] = geometry.group_channels();
     let depth = channels_in * taps.len();
-    let groups = weight.chunks_exact(channels_out * depth);
-    let weights = if geometry.batch == 1 {
-        Weights::Rows(groups.collect())
+    let weights = if let Some(panels) = extras.panels {
+        Weights::Packed(Cow::Borrowed(panels))
+    } else if geometry.batch == 1 {
+        Weights::Rows(weight.chunks_exact(channels_out * depth).collect())
     } else {
-        let pack = |group| panels::from_rows(group, depth);
-        Weights::Packed(groups.map(pack).collect())
+        Weights::Packed(Cow::Owned(pack(geometry, weight)))
     };
     let product = Product::new(
         [channels_in, channels_out],
@@ -431,6 +435,16 @@ pub(crate) fn forward(
         target_len: geometry.channels_out * grid[0] * grid[1],
     };
     job.batch(x, extras)
+}
+
+/// Weights of a convolution as [`Extras::panels`] takes them.
+pub(crate) fn pack(geometry: &ConvGeometry, weight: &[f32]) -> Vec<Vec<f32>> {
+    let [channels_in, channels_out] = geometry.group_channels();
+    let depth = channels_in * geometry.kernel[0] * geometry.kernel[1];
+    let groups = weight.chunks_exact(channels_out * depth);
+    groups
+        .map(|group| panels::from_rows(group, depth))
+        .collect()
 }
 
 /// The adjoint of [`forward`]: the gradient of the input, from that of the output.
@@ -459,7 +473,8 @@ pub(crate) fn adjoint(
                 weight[(channel * channels_in + row) * positions + taps[tap].position]
             })
         };
-        let weights = Weights::Packed(weight.chunks_exact(group_len).map(pack).collect());
+        let groups = weight.chunks_exact(group_len);
+        let weights = Weights::Packed(groups.map(pack).collect());
         let channels = [channels_out, channels_in];
         let mut product = Product::new(channels, [source, grid], 1, &taps, weights);
         product.scatter = (geometry.stride > 1).then_some(Scatter {

@@ -11,6 +11,7 @@ use burn::tensor::{DType, Device, GradientCheckpointingStrategy, Tensor, TensorD
 use super::dense::{self, Extras};
 use super::depthwise;
 use super::geometry::ConvGeometry;
+use super::packed::{PackedWeights, Panels};
 use super::weight_gradient::{bias_gradient, weight_gradient};
 
 pub(super) type Tracked = FloatTensor<Autodiff<Flex>>;
@@ -77,8 +78,15 @@ pub(super) struct Operands {
     pub(super) residual: Option<Tensor<4>>,
 }
 
+/// Weights that are packed for the forward direction, and where they are kept.
+fn packed(plan: &Plan, weight: &FlexTensor, kept: Option<&PackedWeights>) -> Option<Panels> {
+    let dense = plan.direction == Direction::Forward && !plan.geometry.is_depthwise();
+    let kept = kept.filter(|_| dense)?;
+    kept.of(weight, |floats| dense::pack(&plan.geometry, floats))
+}
+
 /// The fused convolution; the caller has checked shapes and that `handles` holds for all tensors.
-pub(super) fn convolve(plan: Plan, operands: Operands) -> Tensor<4> {
+pub(super) fn convolve(plan: Plan, operands: Operands, kept: Option<&PackedWeights>) -> Tensor<4> {
     let Operands {
         x,
         weight,
@@ -96,13 +104,11 @@ pub(super) fn convolve(plan: Plan, operands: Operands) -> Tensor<4> {
     if !tracked {
         let bias = bias.map(plain);
         let residual = residual.map(plain);
-        let output = run(
-            &plan,
-            &plain(x),
-            &plain(weight),
-            bias.as_ref(),
-            residual.as_ref(),
-        );
+        let weight = plain(weight);
+        let panels = packed(&plan, &weight, kept);
+        let panels = panels.as_deref().map(Vec::as_slice);
+        let added = [bias.as_ref(), residual.as_ref()];
+        let output = run(&plan, [&plain(x), &weight], added, panels);
         return Tensor::from_primitive::<Flex>(output);
     }
     let (x, weight) = (lift(x), lift(weight));
@@ -182,17 +188,16 @@ fn kernel(
 
 fn run(
     plan: &Plan,
-    x: &FlexTensor,
-    weight: &FlexTensor,
-    bias: Option<&FlexTensor>,
-    residual: Option<&FlexTensor>,
+    [x, weight]: [&FlexTensor; 2],
+    added: [Option<&FlexTensor>; 2],
+    panels: Option<&[Vec<f32>]>,
 ) -> FlexTensor {
-    let bias = bias.map(FlexTensor::to_contiguous);
-    let residual = residual.map(FlexTensor::to_contiguous);
+    let [bias, residual] = added.map(|tensor| tensor.map(FlexTensor::to_contiguous));
     let extras = Extras {
         bias: bias.as_ref().and_then(FlexTensor::as_slice),
         residual: residual.as_ref().and_then(FlexTensor::as_slice),
         relu: plan.relu,
+        panels,
     };
     let output = kernel(&plan.geometry, plan.direction, x, weight, &extras);
     tensor(output, plan.output_shape())
@@ -291,7 +296,7 @@ fn record<const N: usize>(
 ) -> Tracked {
     let [bias, residual] = extras.map(|index| index.map(|index| parents[index].primitive()));
     let (x, weight) = (parents[0].primitive(), parents[1].primitive());
-    let output = run(&plan, x, weight, bias, residual);
+    let output = run(&plan, [x, weight], [bias, residual], None);
     let nodes = parents.each_ref().map(Tracked::node);
     let prep = FusedConvolution.prepare::<NoCheckpointing>(nodes);
     match prep.compute_bound().stateful() {

@@ -13,8 +13,9 @@ use rand_core::Rng;
 use rand_pcg::Pcg64Mcg;
 
 use super::{
-    ConvSpec, ConvTransposeSpec, LogisticMixture, batch_norm, batch_norm_relu, conv_transpose2d,
-    conv2d, conv2d_add, conv2d_relu, double_nearest, max_pool2d, mixture_nats, sigmoid, silu,
+    ConvSpec, ConvTransposeSpec, LogisticMixture, PackedWeights, batch_norm, batch_norm_relu,
+    conv_transpose2d, conv2d, conv2d_add, conv2d_packed, conv2d_relu, double_nearest, max_pool2d,
+    mixture_nats, sigmoid, silu,
 };
 
 /// One convolution to compare: sizes, then `ConvSpec`.
@@ -618,4 +619,86 @@ fn doubled_maps_hold_each_value_in_a_square() {
         let found = double_nearest(x);
         found.into_data().assert_eq(&wanted.into_data(), true);
     }
+}
+
+#[test]
+fn packed_weights_change_nothing_and_follow_the_weights() {
+    let device = Device::flex();
+    for (index, sizes) in [
+        case([1, 5, 11], [9, 7], [3, 3], [1, 1, 1]),
+        case([3, 16, 24], [8, 8], [1, 1], [1, 0, 1]),
+        case([1, 64, 200], [30, 30], [3, 3], [1, 1, 1]),
+        case([2, 8, 12], [6, 10], [3, 3], [2, 1, 4]),
+        case([2, 6, 6], [6, 6], [3, 3], [1, 1, 6]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let spec = sizes.spec;
+        let (x, weight, bias) = inputs(&sizes, &device);
+        let packed = PackedWeights::default();
+        let both = |weight: &Tensor<4>, x: &Tensor<4>, with_relu: bool| {
+            let bias = || Some(bias.clone());
+            let plain = if with_relu {
+                conv2d_relu(x.clone(), weight.clone(), bias(), None, spec)
+            } else {
+                ours(x.clone(), weight.clone(), bias(), spec)
+            };
+            let weights = (weight.clone(), &packed);
+            let kept = conv2d_packed(x.clone(), weights, bias(), None, spec, with_relu);
+            (floats(plain), floats(kept))
+        };
+        for with_relu in [false, true, false] {
+            let (plain, kept) = both(&weight, &x, with_relu);
+            assert!(plain == kept, "case {index}");
+        }
+        // One picture and several read the same panels.
+        let first = x.clone().narrow(0, 0, 1);
+        let (plain, kept) = both(&weight, &first, false);
+        assert!(plain == kept, "case {index}, one picture");
+        // Other weights of the same layer, as after a step or from another file; then the first again.
+        let other = weight.clone() * 0.5 + 1.0;
+        for weight in [&other, &weight] {
+            let (plain, kept) = both(weight, &x, false);
+            assert!(plain == kept, "case {index}, other weights");
+        }
+        assert_ne!(both(&weight, &x, false).1, both(&other, &x, false).1);
+        // A view whose values do not lie in a row.
+        let turned = weight.clone().swap_dims(2, 3);
+        let (plain, kept) = both(&turned, &x, false);
+        assert!(plain == kept, "case {index}, a view");
+        // Weights that are dropped and others that may take their place in memory.
+        for seed in 10..30 {
+            let fresh = draw(weight.dims(), seed, &device);
+            let (plain, kept) = both(&fresh, &x, false);
+            assert!(plain == kept, "case {index}, fresh weights {seed}");
+        }
+    }
+}
+
+#[test]
+fn packed_weights_have_gradients_like_others() {
+    let device = Device::flex().autodiff();
+    let sizes = case([2, 4, 6], [6, 5], [3, 3], [1, 1, 1]);
+    let (x, weight, bias) = inputs(&sizes, &device);
+    let packed = PackedWeights::default();
+    let gradient = |kept: bool| {
+        let weight = weight.clone().require_grad();
+        let bias = Some(bias.clone());
+        let output = if kept {
+            conv2d_packed(
+                x.clone(),
+                (weight.clone(), &packed),
+                bias,
+                None,
+                sizes.spec,
+                true,
+            )
+        } else {
+            conv2d_relu(x.clone(), weight.clone(), bias, None, sizes.spec)
+        };
+        let gradients = (output.clone() * output).sum().backward();
+        floats(weight.grad(&gradients).unwrap())
+    };
+    assert!(gradient(true) == gradient(false));
 }
