@@ -15,7 +15,7 @@ pub const MAX_INPUT_SIDE: usize = 1 << 14;
 /// let config = BackboneConfig::named("yolox_nano")?;
 /// let graph = config.graph(config.default_input())?;
 /// assert_eq!(graph.parameters(), 904_463);
-/// assert_eq!(config.split_points(), ["stem", "dark2", "dark3"]);
+/// assert_eq!(config.split_points(), ["stem", "dark2", "dark3", "dark5"]);
 /// # Ok::<(), split_backbone::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
