@@ -40,7 +40,7 @@ pub struct Opened {
 #[non_exhaustive]
 pub enum OpenError {
     /// A backbone whose weights don't come with the crate.
-    #[error("backbone {name} needs a weights file (.th, .pth or .safetensors)")]
+    #[error("backbone {name} needs a weights file (.th, .pth, .safetensors or .onnx)")]
     NoWeights {
         /// Name of the backbone.
         name: String,

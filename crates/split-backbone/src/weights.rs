@@ -1,6 +1,7 @@
 //! Weight files: read, check against the network, apply; save.
 
 mod keys;
+mod onnx;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,6 +21,8 @@ use thiserror::Error;
 
 use self::keys::{RESNET, RESNET_FILES, Rule, rename};
 pub(crate) use self::keys::{YOLOX, YOLOX_FILES};
+use self::onnx::{Graph, OnnxFile};
+pub(crate) use self::onnx::{Places, Step};
 use crate::resnet::{ResNet, ResNetConfig};
 
 /// Largest weight file that is read, in bytes.
@@ -62,8 +65,8 @@ pub enum WeightsError {
     },
     /// The file is no weight file or is damaged.
     #[error(
-        "{} is damaged or no weight file ({reason}); expected are .pth or .th files of PyTorch \
-         and .safetensors: fetch it again and compare its SHA-256",
+        "{} is damaged or no weight file ({reason}); expected are .pth or .th files of PyTorch, \
+         .safetensors and .onnx: fetch it again and compare its SHA-256",
         path.display()
     )]
     Unreadable {
@@ -85,6 +88,19 @@ pub enum WeightsError {
         missing: Vec<String>,
         /// Tensors whose shapes differ.
         shapes: Vec<ShapeDifference>,
+    },
+    /// The graph of an ONNX file does not run the network's convolutions in its order, so that
+    /// initialisers without names cannot be told apart.
+    #[error(
+        "{} does not fit the network: {reason}; choose the backbone that the file was exported \
+         from, or take its .pth file",
+        path.display()
+    )]
+    WrongGraph {
+        /// The file.
+        path: PathBuf,
+        /// The first difference.
+        reason: String,
     },
     /// A tensor holds a value that no network computes with.
     #[error("{}: tensor {name} holds an infinite value or NaN at index {index}", path.display())]
@@ -119,7 +135,8 @@ pub struct WeightsReport {
 }
 
 impl ResNet {
-    /// Builds the network and fills it from a `.th`, `.pth` or `.safetensors` file.
+    /// Builds the network and fills it from a `.th`, `.pth` or `.safetensors` file, or from an
+    /// `.onnx` file whose initialisers kept torchvision's names (norms not folded).
     ///
     /// # Errors
     ///
@@ -221,15 +238,33 @@ pub(crate) struct WeightsFile {
     path: PathBuf,
     sha256: String,
     tensors: BTreeMap<String, StoredTensor>,
+    /// Of an ONNX file.
+    graph: Option<Graph>,
+}
+
+/// How a file keeps its tensors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Safetensors,
+    Onnx,
+    PyTorch,
 }
 
 impl WeightsFile {
     /// Reads a file whose names `dialects` turn into torchvision's.
     pub(crate) fn read(path: &Path, dialects: &[Rule]) -> Result<Self, WeightsError> {
-        let (sha256, tensors) = if is_safetensors(path)? {
-            read_safetensors(path)?
-        } else {
-            (file_sha256(path)?, read_pytorch(path)?)
+        let (sha256, tensors, graph) = match Format::of(path)? {
+            Format::Safetensors => {
+                let (sha256, bytes) = read_whole(path)?;
+                (sha256, read_safetensors(path, bytes)?, None)
+            }
+            Format::Onnx => {
+                let (sha256, bytes) = read_whole(path)?;
+                let file =
+                    OnnxFile::read(&bytes).map_err(|error| unreadable(path, &error.to_string()))?;
+                (sha256, file.tensors, Some(file.graph))
+            }
+            Format::PyTorch => (file_sha256(path)?, read_pytorch(path)?, None),
         };
         let tensors = tensors
             .into_iter()
@@ -239,7 +274,27 @@ impl WeightsFile {
             path: path.to_owned(),
             sha256,
             tensors,
+            graph,
         })
+    }
+
+    /// Names the convolutions of an ONNX file after a network's `steps` where any of their names is missing;
+    /// other files stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::WrongGraph`] where the graph runs other convolutions.
+    pub(crate) fn name_convolutions(&mut self, steps: &[Step]) -> Result<(), WeightsError> {
+        let named = |step: &Step| self.tensors.contains_key(&format!("{}.weight", step.name));
+        let Some(graph) = self.graph.as_ref().filter(|_| !steps.iter().all(named)) else {
+            return Ok(());
+        };
+        graph
+            .name_convolutions(steps, &mut self.tensors)
+            .map_err(|error| WeightsError::WrongGraph {
+                path: self.path.clone(),
+                reason: error.to_string(),
+            })
     }
 
     /// Whether it holds running statistics of batch norms, that is, norms not yet folded.
@@ -274,6 +329,7 @@ impl WeightsFile {
             path,
             sha256,
             tensors: mut found,
+            graph: _,
         } = self;
         let path = path.as_path();
         let wanted = wanted(module, names);
@@ -308,7 +364,7 @@ impl WeightsFile {
             tensors.push(single_precision(path, name, stored, tensor.name.clone())?);
         }
         // PyTorch's format is read from the file piece by piece: what was hashed must be what was read.
-        if !is_safetensors(path)? && file_sha256(path)? != sha256 {
+        if Format::of(path)? == Format::PyTorch && file_sha256(path)? != sha256 {
             return Err(unreadable(path, "it changed while it was read"));
         }
         let applied = tensors.len();
@@ -355,7 +411,7 @@ pub(crate) fn save<M: Module>(module: &M, path: &Path, names: &[Rule]) -> Result
 }
 
 /// The module's tensors by the names that files use; each still carries its own path.
-fn wanted<M: Module>(module: &M, names: &[Rule]) -> BTreeMap<String, StoredTensor> {
+pub(crate) fn wanted<M: Module>(module: &M, names: &[Rule]) -> BTreeMap<String, StoredTensor> {
     module
         .collect(None, Some(Box::new(BurnToPyTorchAdapter)), false)
         .into_iter()
@@ -364,21 +420,26 @@ fn wanted<M: Module>(module: &M, names: &[Rule]) -> BTreeMap<String, StoredTenso
         .collect()
 }
 
-/// Reads the bytes once, hashes and takes these. A mapped file that is copied over ends the process,
-/// or gives weights of another digest.
-fn read_safetensors(path: &Path) -> Result<(String, BTreeMap<String, StoredTensor>), WeightsError> {
+/// Reads the bytes once and hashes these. A mapped file that is copied over ends the process, or gives
+/// weights of another digest.
+fn read_whole(path: &Path) -> Result<(String, Vec<u8>), WeightsError> {
     let mut bytes = Vec::new();
     let read = open(path)?.take(MAX_WEIGHTS_BYTES).read_to_end(&mut bytes);
     read.map_err(|source| WeightsError::Io {
         path: path.to_owned(),
         source,
     })?;
-    let sha256 = hex(&Sha256::digest(&bytes));
-    let tensors = SafetensorsStore::from_bytes(Some(bytes))
+    Ok((hex(&Sha256::digest(&bytes)), bytes))
+}
+
+fn read_safetensors(
+    path: &Path,
+    bytes: Vec<u8>,
+) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
+    SafetensorsStore::from_bytes(Some(bytes))
         .get_all_tensors()
-        .map_err(|error| unreadable(path, &error.to_string()))?
-        .clone();
-    Ok((sha256, tensors))
+        .cloned()
+        .map_err(|error| unreadable(path, &error.to_string()))
 }
 
 fn read_pytorch(path: &Path) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
@@ -404,17 +465,26 @@ fn read_pytorch(path: &Path) -> Result<BTreeMap<String, StoredTensor>, WeightsEr
     Ok(tensors)
 }
 
-/// A safetensors file starts with the length of its header, which starts with a brace.
-fn is_safetensors(path: &Path) -> Result<bool, WeightsError> {
-    let mut start = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(9).read_to_end(&mut start))
-        .map_err(|source| WeightsError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
-    let named = path.extension().is_some_and(|e| e == "safetensors");
-    Ok(named || start.get(8) == Some(&b'{'))
+impl Format {
+    /// By the name and the first bytes.
+    fn of(path: &Path) -> Result<Self, WeightsError> {
+        let mut start = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(9).read_to_end(&mut start))
+            .map_err(|source| WeightsError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
+        let named = |extension| path.extension().is_some_and(|e| e == extension);
+        // A safetensors file starts with the length of its header, which starts with a brace.
+        Ok(if named("safetensors") || start.get(8) == Some(&b'{') {
+            Self::Safetensors
+        } else if named("onnx") || onnx::starts_like_one(&start) {
+            Self::Onnx
+        } else {
+            Self::PyTorch
+        })
+    }
 }
 
 fn single_precision(

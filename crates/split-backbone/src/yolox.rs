@@ -5,6 +5,7 @@ mod cut;
 mod distil;
 mod layers;
 mod neck;
+mod order;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ pub use self::cut::{SILU_DEPTH, YoloxHead, YoloxPoint, YoloxTail, cut_yolox};
 pub use self::distil::DetectorDistortion;
 use self::layers::{ConvAct, Dark, Norms, Scales};
 use self::neck::{Heads, Neck};
+pub(crate) use self::order::steps;
 use crate::conv::Weights;
 use crate::weights::{WeightsError, WeightsFile, WeightsReport, YOLOX, YOLOX_FILES};
 
@@ -72,8 +74,12 @@ impl Yolox {
         }
     }
 
-    /// Builds the network and fills it from an official `.pth` file, or from a safetensors file
-    /// under the same names, with separate norms or with norms folded into the convolutions.
+    /// Builds the network and fills it from an official `.pth` or `.onnx` file, or from a
+    /// safetensors file under the same names, with separate norms or with norms folded into the
+    /// convolutions.
+    ///
+    /// Exporters to ONNX give folded convolutions numbers for names: these are named by their
+    /// places among the convolutions of the graph, which must run as the network's do.
     ///
     /// The norms of the result are folded.
     ///
@@ -85,7 +91,8 @@ impl Yolox {
         path: &Path,
         device: &Device,
     ) -> Result<(Self, WeightsReport), WeightsError> {
-        let file = WeightsFile::read(path, YOLOX_FILES)?;
+        let mut file = WeightsFile::read(path, YOLOX_FILES)?;
+        file.name_convolutions(&steps(config))?;
         let norms = if file.has_norms() {
             Norms::Separate
         } else {

@@ -21,7 +21,11 @@ const PICTURES: [&str; 4] = [
 ];
 
 fn nano(assets: &Path) -> Yolox {
-    let path = assets.join("detection/weights/yolox_nano_fused.safetensors");
+    loaded(assets, "yolox_nano_fused.safetensors")
+}
+
+fn loaded(assets: &Path, file: &str) -> Yolox {
+    let path = assets.join("detection/weights").join(file);
     let config = YoloxConfig::named("yolox_nano").unwrap();
     let (network, report) = Yolox::load(&config, &path, &Device::flex()).unwrap();
     assert_eq!(report.unused, Vec::<String>::new());
@@ -88,6 +92,17 @@ fn raw_outputs_equal_onnx_runtimes() {
         let worst = worst(&values(output), &expected);
         assert!(worst < 1e-3, "{picture}: {worst}");
     }
+}
+
+#[test]
+fn the_official_onnx_file_holds_the_same_weights() {
+    let Some(assets) = support::assets("the_official_onnx_file_holds_the_same_weights") else {
+        return;
+    };
+    let network = loaded(&assets, "yolox_nano.onnx");
+    let input = reference_input(&assets, PICTURES[0]);
+    let expected = values(nano(&assets).forward(input.clone()));
+    assert_eq!(values(network.forward(input)), expected);
 }
 
 #[test]

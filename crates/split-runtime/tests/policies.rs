@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use split_runtime::sim::{
-    Cell, Scenario, ScenarioConfig, Summary, Trace, plan, play, synthetic_trace,
+    Cell, DecidingReport, Scenario, ScenarioConfig, Summary, Trace, WorldConfig, plan, play,
+    simulate_deciding, synthetic_trace,
 };
 use split_runtime::{
     Choice, DynamicSplit, Fixed, Menu, Neurosurgeon, Own, OwnConfig, Plan, Policy, Throughput,
@@ -172,4 +173,98 @@ fn own_policy_is_near_the_oracle_on_recorded_mobile_links() {
         assert!(own.value >= oracle.value - 0.5);
         assert!(own.in_time >= fixed.in_time - 0.01);
     }
+}
+
+/// Each policy with a policy a device, in the worlds of these seeds.
+fn in_worlds(menu: &Menu, config: impl Fn(u64) -> WorldConfig, seeds: u64) -> Vec<DecidingReport> {
+    let sum = |index: usize| {
+        let mut sum = DecidingReport::default();
+        for seed in 0..seeds {
+            let report = simulate_deciding(&config(seed), menu, || all(menu).swap_remove(index));
+            let world = &report.world;
+            let found = (world.double, world.lost, world.bound_broken);
+            assert_eq!(found, (0, 0, 0), "policy {index}, seed {seed}");
+            let ended = world.answered + world.fallback + world.errors;
+            assert_eq!(ended, world.requests, "policy {index}, seed {seed}");
+            let chosen: u64 = report.chosen.iter().sum();
+            assert_eq!(chosen + report.given_up, world.requests + world.not_taken);
+            sum.points += report.points;
+            sum.world.requests += world.requests;
+            sum.world.answered += world.answered + world.fallback;
+        }
+        sum
+    };
+    (0..all(menu).len()).map(sum).collect()
+}
+
+#[test]
+fn policies_of_broken_systems_end_each_request_once_and_ours_stands_the_faults() {
+    let menu = menu();
+    let sums = in_worlds(&menu, WorldConfig::with_faults, 60);
+    let value = |sum: &DecidingReport| sum.points / sum.world.requests as f64;
+    let values: Vec<f64> = sums.iter().map(value).collect();
+    let (ours, rivals, fixed) = (values[0], &values[1..4], &values[4..]);
+    // Lost packets pass for a slow link with those that take a mean of the last answers.
+    assert!(rivals.iter().all(|&rival| ours > 2.0 * rival), "{values:?}");
+    // The best fixed choice is known only afterwards; half of the others get nothing.
+    let best = fixed.iter().copied().fold(0.0, f64::max);
+    assert!(ours > 0.8 * best, "{values:?}");
+}
+
+#[test]
+fn devices_with_policies_share_an_edge_without_faults() {
+    let menu = menu();
+    let mut config = WorldConfig::new(1);
+    config.budget_us = 250_000;
+    let own = || Box::new(Own::new(OwnConfig::default())) as Box<dyn Policy>;
+    let report = simulate_deciding(&config, &menu, own);
+    let requests = report.world.requests as f64;
+    assert!(requests > 900.0, "{requests}");
+    assert!(report.world.answered as f64 > 0.98 * requests, "{report:?}");
+    // 10 Mbit/s leave room for the best entry most of the time.
+    assert!(
+        report.points / requests > menu.accuracy_max() - 1.5,
+        "{report:?}"
+    );
+    // One seed, one report, log included.
+    config.log = true;
+    let first = simulate_deciding(&config, &menu, own);
+    assert!(first.world.log.contains("chooses"));
+    assert_eq!(first, simulate_deciding(&config, &menu, own));
+}
+
+#[test]
+fn a_device_that_loses_its_edge_answers_itself() {
+    use split_runtime::sim::{Fault, FaultPlan};
+    let menu = menu();
+    let alone = menu.entries().iter().find(|entry| !entry.is_sent());
+    let alone_us = alone.expect("the menu knows the device alone").head_us;
+    let mut config = WorldConfig::new(2);
+    config.devices = 1;
+    // Time for the whole network on the device, one request after the other.
+    config.budget_us = 3 * alone_us;
+    config.period_ns = 2_000 * alone_us;
+    config.active_ns = 60_000_000_000;
+    let for_ns = 30_000_000_000;
+    let (device, edge) = (0, 0);
+    config.faults = FaultPlan {
+        list: vec![(
+            20_000_000_000,
+            Fault::Partition {
+                device,
+                edge,
+                for_ns,
+            },
+        )],
+    };
+    let answered = |policy: &dyn Fn() -> Box<dyn Policy>| {
+        let report = simulate_deciding(&config, &menu, policy);
+        let world = report.world;
+        assert_eq!((world.double, world.lost, world.bound_broken), (0, 0, 0));
+        (world.answered + world.fallback) as f64 / world.requests as f64
+    };
+    let own = answered(&|| Box::new(Own::new(OwnConfig::default())));
+    let fixed = answered(&|| Box::new(Fixed(0)));
+    assert!(own > 0.9, "{own}");
+    assert!(fixed < 0.6, "{fixed}");
 }

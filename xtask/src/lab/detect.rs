@@ -81,7 +81,7 @@ pub(crate) struct SetupArgs {
     /// yolox_nano, or the bank's].
     #[arg(long)]
     backbone: Option<String>,
-    /// Its weights: official .pth, or safetensors under the same names.
+    /// Its weights: official .pth or .onnx, or safetensors under the same names.
     #[arg(long)]
     weights: PathBuf,
     /// Split point: stem, dark2, dark3, or dark5 where three tensors cross together [default: dark3, or the

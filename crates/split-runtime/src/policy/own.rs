@@ -65,6 +65,8 @@ pub struct Own {
     base: BaseDelay,
     /// When the last answer came, less its time at the edge.
     last: Option<Time>,
+    /// When the last answer that didn't come was given up.
+    late_until: Option<Time>,
     edge: EdgeTime,
     split: Option<usize>,
     wanted: Option<(usize, u32)>,
@@ -84,6 +86,7 @@ impl Own {
             belief_at: None,
             base,
             last: None,
+            late_until: None,
             edge: EdgeTime::default(),
             split: None,
             wanted: None,
@@ -111,6 +114,12 @@ impl Own {
         let for_s = self.age_to(answer.arrived);
         let bases_us = BASES.map(|share| share * self.base.us());
         if !answer.came {
+            // What was sent behind a frame that was late already waits for the same reason.
+            let same = self.late_until.is_some_and(|until| answer.sent < until);
+            self.late_until = Some(answer.arrived);
+            if same {
+                return;
+            }
             let waited_us = real(answer.arrived.since(answer.sent));
             let less = bases_us.map(|base_us| waited_us - base_us);
             self.belief.learn_late(bits, less);
@@ -181,8 +190,10 @@ impl Own {
         menu.entries().iter().map(of).collect()
     }
 
+    /// Some entry has at least [`CHANCE_LEAST`].
     fn choose(&mut self, prospects: &[Prospect], menu: &Menu) -> usize {
-        let all = 0..prospects.len();
+        // A frame that blocks nothing is worth nothing if it can't be in time.
+        let all = (0..prospects.len()).filter(|&index| prospects[index].in_time >= CHANCE_LEAST);
         let charge = |index: usize| 1.0 - prospects[index].in_time + prospects[index].blocked;
         let least = all.clone().map(charge).fold(f64::INFINITY, f64::min);
         let value = |index: usize| {
@@ -251,6 +262,17 @@ impl Own {
     }
 }
 
+/// The entry whose frame leaves the device first; of these the smallest.
+fn soonest(menu: &Menu) -> usize {
+    let entries = menu.entries();
+    let sent = (0..entries.len()).filter(|&index| entries[index].is_sent());
+    let first = sent.min_by(|&a, &b| {
+        let [a, b] = [a, b].map(|index| (entries[index].head_us, entries[index].bytes_mean));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    });
+    first.unwrap_or(0)
+}
+
 /// Best chance below which a request isn't worth a frame while others are under way.
 const CHANCE_LEAST: f64 = 0.03;
 
@@ -266,8 +288,8 @@ impl Policy for Own {
         let index = if chances.fold(0.0, f64::max) >= CHANCE_LEAST {
             self.choose(&prospects, menu)
         } else if idle {
-            // Only an answer can tell that it has become better.
-            menu.smallest_sent()
+            // Only an answer can tell that it has become better, and the soonest tells most.
+            soonest(menu)
         } else {
             return Choice::GiveUp;
         };

@@ -4,6 +4,7 @@
 //! Time is in nanoseconds, events of one moment happen in the order in which they were planned,
 //! and every entity draws from its own stream of random numbers.
 
+mod deciding;
 mod faults;
 mod link;
 mod nodes;
@@ -13,6 +14,7 @@ mod study;
 mod trace;
 mod world;
 
+pub use deciding::{DecidingReport, simulate_deciding};
 pub use faults::{Fault, FaultPlan};
 pub use link::{LinkConfig, PACKET_BYTES, PACKET_HEADER_BYTES, SimLink};
 pub use random::EntityRandom;

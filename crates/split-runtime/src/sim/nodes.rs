@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::deciding::{Decider, served};
 use super::link::{LinkConfig, SimLink};
 use super::random::EntityRandom;
 use super::world::{Happening, World, first_clock, is_stream};
+use crate::policy::Menu;
 use crate::proto::{DeviceConfig, DeviceConnection, DeviceEvent, Request};
 use crate::resilience::{AttemptId, Dispatcher, DispatcherConfig, RequestId};
 use crate::serving::{Batch, EdgeHub, HubConfig};
@@ -55,6 +57,8 @@ pub(crate) struct DeviceNode {
     pub(crate) timer: Option<u64>,
     /// When each request was made and how often it has ended.
     pub(crate) asked: BTreeMap<RequestId, (Time, u32)>,
+    /// What chooses for it, where it chooses.
+    pub(crate) decider: Option<Decider>,
 }
 
 impl DeviceNode {
@@ -66,7 +70,18 @@ impl DeviceNode {
             clock,
             timer: None,
             asked: BTreeMap::new(),
+            decider: None,
         }
+    }
+
+    /// Requests that have not ended.
+    pub(crate) fn open(&self) -> u64 {
+        self.dispatcher.counts().open + self.computing()
+    }
+
+    /// Requests that the dispatcher doesn't know yet.
+    pub(crate) fn computing(&self) -> u64 {
+        self.decider.as_ref().map_or(0, |decider| decider.open())
     }
 }
 
@@ -151,15 +166,19 @@ impl World<'_> {
         &mut self,
         device: usize,
         endpoint: usize,
-        attempt: AttemptId,
+        (id, attempt): (RequestId, AttemptId),
         budget_us: u64,
     ) {
         let link = self.link_of(device, endpoint);
         let now = self.devices[device].clock.local(self.now_ns);
-        let body = vec![0x5a; self.config.frame_bytes];
+        let decider = self.devices[device].decider.as_ref().zip(self.menu);
+        let (split, rung, bytes) = decider
+            .and_then(|(decider, menu)| decider.frame(id, menu))
+            .unwrap_or((0, 1, self.config.frame_bytes));
+        let body = vec![0x5a; bytes];
         let request = Request {
-            split: 0,
-            rung: 1,
+            split,
+            rung,
             budget_us: u32::try_from(budget_us).unwrap_or(u32::MAX),
             body: &body,
         };
@@ -384,7 +403,10 @@ impl World<'_> {
         let Some(batch) = node.hub.next_batch(now) else {
             return;
         };
-        let (fixed_us, each_us) = self.config.batch_us;
+        let (fixed_us, each_us) = match self.menu {
+            None => self.config.batch_us,
+            Some(menu) => batch_us(menu, batch.key.split),
+        };
         let took_us = (fixed_us + each_us * batch.members.len() as u64) * node.slowdown;
         let life = node.life;
         node.running = Some((batch, took_us));
@@ -404,4 +426,15 @@ impl World<'_> {
         }
         self.settle_edge(edge);
     }
+}
+
+/// Fixed and per-member time of a batch of a contract.
+fn batch_us(menu: &Menu, contract: u16) -> (u64, u64) {
+    let served = served(menu);
+    let cost = served
+        .get(usize::from(contract))
+        .and_then(|(_, key)| key.cost);
+    cost.map_or((0, 0), |cost| {
+        (u64::from(cost.fixed_us), u64::from(cost.each_us))
+    })
 }

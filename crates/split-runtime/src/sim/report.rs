@@ -31,11 +31,20 @@ pub struct WorldReport {
     pub log: String,
 }
 
+/// Requests that no dispatcher knew of.
+#[derive(Default)]
+pub(crate) struct OwnTally {
+    pub(crate) taken: u64,
+    pub(crate) answered: u64,
+    pub(crate) errors: u64,
+}
+
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) not_taken: u64,
     pub(crate) double: u64,
     pub(crate) happenings: u64,
+    pub(crate) own: OwnTally,
     report: WorldReport,
 }
 
@@ -53,6 +62,16 @@ impl Tally {
         }
     }
 
+    /// A request that a device kept to itself ended.
+    pub(crate) fn own_ended(&mut self, in_time: bool, latency_us: u64) {
+        if in_time {
+            self.own.answered += 1;
+            self.report.latencies_us.push(latency_us);
+        } else {
+            self.own.errors += 1;
+        }
+    }
+
     pub(crate) fn check(&mut self, holds: bool) {
         self.report.bound_broken += u64::from(!holds);
     }
@@ -65,6 +84,7 @@ impl Tally {
                 more => self.double += u64::from(more - 1),
             }
         }
+        self.report.lost += node.computing();
         let counts = node.dispatcher.counts();
         self.report.retries += counts.retries + counts.hedges;
         let ended =
@@ -80,7 +100,15 @@ impl Tally {
     }
 
     pub(crate) fn into_report(self, log: String) -> WorldReport {
+        let OwnTally {
+            taken,
+            answered,
+            errors,
+        } = self.own;
         let mut report = self.report;
+        report.requests += taken;
+        report.fallback += answered;
+        report.errors += errors;
         report.latencies_us.sort_unstable();
         WorldReport {
             not_taken: self.not_taken,

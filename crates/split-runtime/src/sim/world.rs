@@ -1,13 +1,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::deciding::served;
 use super::faults::{Fault, FaultPlan};
 use super::nodes::{Clock, DeviceNode, EdgeNode, PairLink};
 use super::random::EntityRandom;
 use super::report::{Tally, WorldReport};
+use crate::policy::Menu;
 use crate::proto::{Contract, DeviceConfig, EdgeConfig, Transport};
 use crate::resilience::{Action, DispatcherConfig, RequestId};
-use crate::serving::{BatchKey, HubConfig, SchedulerConfig};
+use crate::serving::{BatchKey, HubConfig, SchedulerConfig, ServedKey};
 use crate::sim::LinkConfig;
 
 /// A system of devices and edges in virtual time.
@@ -80,6 +82,11 @@ pub(crate) enum Happening {
     Request {
         device: usize,
     },
+    /// A device that chooses what it sends is through with a head or the whole network.
+    Computed {
+        device: usize,
+        ticket: u64,
+    },
     DeviceTimer {
         device: usize,
     },
@@ -121,13 +128,15 @@ pub(crate) enum Happening {
 /// If a bound of the protocol core is broken in a way that it checks itself.
 #[must_use]
 pub fn simulate(config: &WorldConfig) -> WorldReport {
-    let mut world = World::new(config);
+    let mut world = World::new(config, None);
     world.run();
     world.finish()
 }
 
 pub(crate) struct World<'a> {
     pub(crate) config: &'a WorldConfig,
+    /// What devices choose from, where they do.
+    pub(crate) menu: Option<&'a Menu>,
     pub(crate) now_ns: u64,
     agenda: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
@@ -145,7 +154,7 @@ const QUIET_NS: u64 = 120_000_000_000;
 const RECONNECT_NS: u64 = 300_000_000;
 
 impl<'a> World<'a> {
-    fn new(config: &'a WorldConfig) -> Self {
+    pub(crate) fn new(config: &'a WorldConfig, menu: Option<&'a Menu>) -> Self {
         let seed = config.seed;
         let entity = |kind: u64, index: usize| EntityRandom::new(seed, (kind << 32) + index as u64);
         let devices = (0..config.devices)
@@ -157,13 +166,14 @@ impl<'a> World<'a> {
             })
             .collect();
         let edges = (0..config.edges)
-            .map(|_| EdgeNode::new(hub_config(config)))
+            .map(|_| EdgeNode::new(hub_config(config, menu)))
             .collect();
         let links = (0..config.devices * config.edges)
             .map(|index| PairLink::new(&config.link, entity(2, index), entity(3, index)))
             .collect();
         let mut world = Self {
             config,
+            menu,
             now_ns: 0,
             agenda: BTreeMap::new(),
             sequence: 0,
@@ -184,7 +194,7 @@ impl<'a> World<'a> {
         world
     }
 
-    fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let end = self.config.active_ns + QUIET_NS;
         while let Some(((at, _), happening)) = self.agenda.pop_first() {
             if at > end {
@@ -192,12 +202,7 @@ impl<'a> World<'a> {
             }
             // Once all requests have ended only probes would go on.
             let over = at > self.config.active_ns + self.config.budget_us * 4_000;
-            if over
-                && self
-                    .devices
-                    .iter()
-                    .all(|node| node.dispatcher.counts().open == 0)
-            {
+            if over && self.devices.iter().all(|node| node.open() == 0) {
                 return;
             }
             self.now_ns = at;
@@ -206,7 +211,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn finish(mut self) -> WorldReport {
+    pub(crate) fn finish(mut self) -> WorldReport {
         for node in &self.devices {
             self.tally.add_device(node);
         }
@@ -233,6 +238,7 @@ impl<'a> World<'a> {
             Happening::ToEdge { link, life, bytes } => self.arrive_at_edge(link, life, &bytes),
             Happening::ToDevice { link, life, bytes } => self.arrive_at_device(link, life, &bytes),
             Happening::Request { device } => self.request(device),
+            Happening::Computed { device, ticket } => self.computed(device, ticket),
             Happening::DeviceTimer { device } => {
                 self.devices[device].timer = None;
                 self.device_due(device);
@@ -253,7 +259,7 @@ impl<'a> World<'a> {
             Happening::Fault { index } => self.fault(index),
             Happening::Restart { edge } => {
                 self.note(format_args!("edge {edge} is back"));
-                self.edges[edge].restart(hub_config(self.config), self.now_ns);
+                self.edges[edge].restart(hub_config(self.config, self.menu), self.now_ns);
                 self.settle_edge(edge);
             }
             Happening::Recover { edge } => self.edges[edge].slowdown = 1,
@@ -271,6 +277,10 @@ impl<'a> World<'a> {
         if self.now_ns + pause < self.config.active_ns {
             let at = self.now_ns + pause;
             self.plan(at, Happening::Request { device });
+        }
+        if self.menu.is_some() {
+            self.decide(device);
+            return;
         }
         let node = &mut self.devices[device];
         let now = node.clock.local(self.now_ns);
@@ -395,7 +405,7 @@ impl<'a> World<'a> {
         let life = self.edges[edge].life;
         self.edges[edge].links.insert(id, link);
         let pair = &mut self.links[link];
-        pair.open(device_config(self.config), now, (id, life));
+        pair.open(device_config(self.config, self.menu), now, (id, life));
         self.settle_device(device);
         self.settle_edge(edge);
     }
@@ -410,13 +420,17 @@ impl<'a> World<'a> {
     pub(crate) fn act(&mut self, device: usize, action: Action) {
         match action {
             Action::Send {
+                request,
                 attempt,
                 endpoint,
                 budget_us,
-                ..
-            } => self.send(device, endpoint, attempt, budget_us),
+            } => self.send(device, endpoint, (request, attempt), budget_us),
             Action::Fallback { request } => {
-                let needed_us = self.config.dispatcher.fallback_us.unwrap_or(0);
+                let decider = self.devices[device].decider.as_ref();
+                let needed_us = decider
+                    .and_then(|decider| decider.fallback_us(request))
+                    .or(self.config.dispatcher.fallback_us)
+                    .unwrap_or(0);
                 // A little less than it was said to need, as a good estimate is.
                 let at = self.now_ns + needed_us * 950;
                 self.plan(at, Happening::FallbackDone { device, request });
@@ -436,6 +450,9 @@ impl<'a> World<'a> {
                         self.tally.ended(&ending, latency_us, self.config.budget_us);
                     }
                     None => self.tally.double += 1,
+                }
+                if let (Some(decider), Some(menu)) = (&mut node.decider, self.menu) {
+                    decider.ended(now, request, &ending, menu);
                 }
             }
         }
@@ -462,28 +479,37 @@ fn contract() -> Contract {
     }
 }
 
-fn device_config(config: &WorldConfig) -> DeviceConfig {
-    let mut device = DeviceConfig::new(vec![contract()]);
+/// What edges serve.
+fn contracts(menu: Option<&Menu>) -> (Vec<Contract>, Vec<ServedKey>) {
+    let key = BatchKey {
+        backbone: 1,
+        split: 0,
+        shape: [4, 16, 16],
+    };
+    menu.map_or_else(
+        || (vec![contract()], vec![key.into()]),
+        |menu| served(menu).into_iter().unzip(),
+    )
+}
+
+fn device_config(config: &WorldConfig, menu: Option<&Menu>) -> DeviceConfig {
+    let mut device = DeviceConfig::new(contracts(menu).0);
     device.transport = config.link.transport;
     device.probe_after_us = 2_000_000;
     device.silence_us_max = 5_000_000;
     device
 }
 
-fn hub_config(config: &WorldConfig) -> HubConfig {
-    let mut connection = EdgeConfig::new(vec![contract()]);
+fn hub_config(config: &WorldConfig, menu: Option<&Menu>) -> HubConfig {
+    let (contracts, keys) = contracts(menu);
+    let mut connection = EdgeConfig::new(contracts);
     connection.transport = config.link.transport;
     connection.check_frames = false;
     connection.idle_us_max = 10_000_000;
-    let key = BatchKey {
-        backbone: 1,
-        split: 0,
-        shape: [4, 16, 16],
-    };
     HubConfig {
         connection,
         scheduler: config.scheduler.clone(),
-        keys: vec![key.into()],
+        keys,
         connections_max: 4096,
     }
 }

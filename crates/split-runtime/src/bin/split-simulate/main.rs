@@ -3,9 +3,11 @@
 #![allow(clippy::print_stdout, reason = "tables go to the terminal")]
 
 mod faults;
+mod menus;
 #[path = "../program/options.rs"]
 mod options;
 mod plot;
+mod policies;
 mod record;
 mod study;
 mod traces;
@@ -30,6 +32,8 @@ use split_runtime::{Menu, Speeds};
         cargo xtask simulate policy --traces TRACES --deadlines-ms 150\n      \
         every policy over recorded links, beside oracles that know the future\n  \
         cargo xtask simulate faults\n  \
+        cargo xtask simulate faults --policies --seeds 1000\n      \
+        the same broken systems, with devices that choose what they send\n  \
         cargo xtask simulate menu benches/records/ra-embedded.json --device-mmacs 300 --out menu.json\n      \
         then `simulate policy --menu menu.json`"
 )]

@@ -10,15 +10,12 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use split_runtime::sim::{Cell, Scenario, ScenarioConfig, Summary, plan, play};
-use split_runtime::{
-    DynamicSplit, Fixed, Menu, Neurosurgeon, Own, OwnConfig, Plan, Policy, Throughput,
-};
+use split_runtime::{Menu, OwnConfig, Plan};
 
+pub(crate) use crate::policies::OWN;
+use crate::policies::all_with;
 use crate::traces::{self, Family, Part};
-use crate::{plot, record};
-
-/// The menu that the project ships, from its own record.
-const MENU: &str = include_str!("../../../menus/embedded.json");
+use crate::{menus, plot, record};
 
 /// What is compared.
 #[derive(Args, Debug)]
@@ -104,19 +101,12 @@ pub(crate) struct Compared {
     cut: u64,
 }
 
-/// Names of the oracles and of our policy in records.
+/// Names of the oracles in records.
 pub(crate) const ORACLE: &str = "oracle-switching";
 const ORACLE_FREE: &str = "oracle";
-pub(crate) const OWN: &str = "own";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let text = match &options.menu {
-        Some(path) => {
-            fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?
-        }
-        None => MENU.to_owned(),
-    };
-    let menu = Menu::parse_json(&text).context("reading the menu")?;
+    let menu = menus::read(options.menu.as_deref())?;
     ensure!(
         options
             .scales
@@ -234,28 +224,11 @@ fn play_all(
         thrift: options.thrift,
         ..OwnConfig::default()
     };
-    let mut policies: Vec<(String, Box<dyn Policy>)> = vec![
-        (OWN.to_owned(), Box::new(Own::new(own))),
-        ("throughput".to_owned(), Box::new(Throughput::default())),
-        ("neurosurgeon".to_owned(), Box::new(Neurosurgeon::default())),
-        (
-            "dynamic-split".to_owned(),
-            Box::new(DynamicSplit::default()),
-        ),
-    ];
-    for index in 0..menu.entries().len() {
-        policies.push((
-            format!("fixed-{}", menu.label(index)),
-            Box::new(Fixed(index)),
-        ));
-    }
-    let mut played: Vec<_> = policies
+    let mut played: Vec<_> = all_with(menu, &own)
         .into_iter()
-        .map(|(name, mut policy)| {
-            (
-                name,
-                play(&scenario, menu, policy.as_mut(), switch_us, false),
-            )
+        .map(|(name, make)| {
+            let run = play(&scenario, menu, make().as_mut(), switch_us, false);
+            (name, run)
         })
         .collect();
     let mut cut = 0;

@@ -12,5 +12,6 @@ mod summary;
 pub use families::{SYNTHETIC_FAMILY, synthetic_trace};
 pub use oracle::{OraclePlan, plan};
 pub use play::{Played, play};
+pub(crate) use scenario::length as frame_length;
 pub use scenario::{Node, Scenario, ScenarioConfig, Step};
 pub use summary::{Cell, Summary};

@@ -248,7 +248,7 @@ impl Scenario {
     clippy::cast_sign_loss,
     reason = "menus bound lengths to ten million bytes; the cast saturates"
 )]
-fn length(mean: f64, p95: f64, normal: f64) -> u32 {
+pub(crate) fn length(mean: f64, p95: f64, normal: f64) -> u32 {
     // 1.645 spreads lie below the 95th percentile, and the mean half a squared one above the middle.
     const Z95: f64 = 1.645;
     let ratio = (p95 / mean).ln().clamp(0.0, 1.35);
