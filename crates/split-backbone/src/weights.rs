@@ -319,12 +319,20 @@ impl WeightsFile {
         Ok((network, report))
     }
 
+    /// Forgets what an ONNX file holds besides parameters with names.
+    fn forget_constants(&mut self) {
+        if self.graph.is_some() {
+            self.tensors.retain(|name, _| onnx::names_parameter(name));
+        }
+    }
+
     /// Fills `module`: all of it, or nothing and an error.
     pub(crate) fn apply<M: Module>(
-        self,
+        mut self,
         module: &mut M,
         names: &[Rule],
     ) -> Result<WeightsReport, WeightsError> {
+        self.forget_constants();
         let Self {
             path,
             sha256,

@@ -64,6 +64,8 @@ pub(super) enum OrderError {
         found: String,
         expected: String,
     },
+    #[error("its batch norms are apart from its convolutions, whose names it doesn't keep")]
+    Norms,
     #[error("the {part} of its convolution {place} ({name} of the network) is no initialiser")]
     Computed {
         place: usize,
@@ -120,6 +122,7 @@ pub(super) struct Graph {
     convolutions: Vec<Convolution>,
     /// Tensors that are others under a second name.
     aliases: BTreeMap<String, String>,
+    has_norms: bool,
 }
 
 #[derive(Debug)]
@@ -207,6 +210,7 @@ impl Graph {
                 });
                 Places::only(place)
             } else {
+                graph.has_norms |= operator == "BatchNormalization";
                 if let ("Identity", [from], [to]) = (operator, &*inputs, &*outputs) {
                     graph.aliases.insert((*to).to_owned(), (*from).to_owned());
                 }
@@ -228,6 +232,9 @@ impl Graph {
         steps: &[Step],
         tensors: &mut BTreeMap<String, StoredTensor>,
     ) -> Result<(), OrderError> {
+        if self.has_norms {
+            return Err(OrderError::Norms);
+        }
         if self.convolutions.len() != steps.len() {
             return Err(OrderError::Count {
                 found: self.convolutions.len(),
@@ -267,20 +274,11 @@ impl Graph {
                         expected: name.clone(),
                     });
                 }
-                renamed.insert(
-                    format!("{name}.{part}"),
-                    (stored.to_owned(), tensor.clone()),
-                );
+                renamed.insert(format!("{name}.{part}"), tensor.clone());
             }
         }
-        for (stored, _) in renamed.values() {
-            tensors.remove(stored);
-        }
-        tensors.extend(
-            renamed
-                .into_iter()
-                .map(|(name, (_, tensor))| (name, tensor)),
-        );
+        // All convolutions have theirs: what is left are constants of other operators.
+        *tensors = renamed;
         Ok(())
     }
 
@@ -296,6 +294,19 @@ impl Graph {
         }
         name
     }
+}
+
+/// Whether a name is one that modules give their parameters: constants of a graph have others.
+pub(super) fn names_parameter(name: &str) -> bool {
+    let (module, parameter) = name.rsplit_once('.').unwrap_or(("", name));
+    let parameters = [
+        "weight",
+        "bias",
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+    ];
+    !module.is_empty() && parameters.contains(&parameter)
 }
 
 /// A `TensorProto` of floating-point numbers, or none where it holds others.

@@ -89,6 +89,11 @@ fn tiny(name: &str) -> YoloxConfig {
         .unwrap()
 }
 
+/// What a Resize takes, beside the parameters.
+fn constant() -> Vec<u8> {
+    single("1489", &[4], &[1.0, 1.0, 2.0, 2.0])
+}
+
 /// A detector as exporters write it: numbers for names outside of the predictions, and between the convolutions
 /// what else a graph has.
 struct Exported {
@@ -103,6 +108,7 @@ impl Exported {
         let mut exported = Self {
             nodes: Vec::new(),
             initialisers: vec![
+                constant(),
                 // The sizes of a Resize: no floating-point numbers.
                 Message::default()
                     .number(1, 2)
@@ -153,7 +159,9 @@ fn load(config: &YoloxConfig, bytes: &[u8]) -> Result<Yolox, WeightsError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("net.onnx");
     fs::write(&path, bytes).unwrap();
-    Yolox::load(config, &path, &Device::flex()).map(|(network, _)| network)
+    let (network, report) = Yolox::load(config, &path, &Device::flex())?;
+    assert_eq!(report.unused, Vec::<String>::new());
+    Ok(network)
 }
 
 fn said(config: &YoloxConfig, bytes: &[u8]) -> String {
@@ -183,7 +191,9 @@ fn initialisers_with_names_need_no_graph() {
     let named =
         |(name, (shape, values)): (&String, &(Vec<usize>, Vec<f32>))| single(name, shape, values);
     let expected = tensors(&network, YOLOX);
-    let file = model(&[], &expected.iter().map(named).collect::<Vec<_>>());
+    let mut initialisers: Vec<_> = expected.iter().map(named).collect();
+    initialisers.push(constant());
+    let file = model(&[], &initialisers);
     let loaded = load(&config, &file).unwrap();
     assert!(tensors(&loaded, YOLOX) == tensors(&network.fold_batch_norm(), YOLOX));
 
@@ -249,6 +259,13 @@ fn a_graph_that_runs_otherwise_is_refused_with_the_place() {
     let error = said(&config, &computed.bytes());
     assert!(error.contains("the weight of its convolution 0"), "{error}");
     assert!(error.contains("is no initialiser"), "{error}");
+
+    let mut apart = Exported::of(&network);
+    apart
+        .nodes
+        .push(node("BatchNormalization", &["out112"], "y"));
+    let error = said(&config, &apart.bytes());
+    assert!(error.contains("batch norms are apart"), "{error}");
 
     // Another class count shows in the shapes.
     let error = said(&config.with_classes(4).unwrap(), &whole.bytes());
