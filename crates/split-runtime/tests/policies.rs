@@ -268,3 +268,43 @@ fn a_device_that_loses_its_edge_answers_itself() {
     assert!(own > 0.9, "{own}");
     assert!(fixed < 0.6, "{fixed}");
 }
+
+#[test]
+fn requests_of_several_pictures_cost_as_many_heads_and_frames() {
+    let menu = menu();
+    let own = OwnConfig::default();
+    let mut totals = Vec::new();
+    for most in [1, 4] {
+        let mut sums = vec![0.0; 5];
+        let mut bytes = 0;
+        for seed in 0..6 {
+            let trace = Arc::new(synthetic_trace(seed, 120));
+            let mut config = ScenarioConfig::new(seed, trace);
+            config.budget_us = 400_000;
+            config.period_ns = 300_000_000;
+            let scenario = Scenario::new(config).with_pictures(most);
+            assert!((0..600).all(|request| (1..=most).contains(&scenario.pictures(request))));
+            let mut policies: Vec<Box<dyn Policy>> = vec![
+                Box::new(Own::new(own.clone())),
+                Box::new(Throughput::default()),
+                Box::new(Neurosurgeon::default()),
+                Box::new(DynamicSplit::default()),
+            ];
+            for (sum, policy) in sums.iter_mut().zip(&mut policies) {
+                *sum += play(&scenario, &menu, policy.as_mut(), SWITCH_US, false).points;
+            }
+            bytes += play(&scenario, &menu, &mut Fixed(0), SWITCH_US, false).bytes;
+            let planned = plan(&scenario, &menu, SWITCH_US);
+            sums[4] += planned.points;
+        }
+        assert!(
+            sums[..4].iter().all(|&sum| sum <= sums[4] + 1e-6),
+            "{sums:?}"
+        );
+        assert!(sums[0] > 0.97 * sums[4], "{most}: {sums:?}");
+        totals.push((bytes, sums));
+    }
+    // 2.5 pictures in the mean; some requests don't get past the device.
+    let ratio = totals[1].0 as f64 / totals[0].0 as f64;
+    assert!((2.0..2.6).contains(&ratio), "{ratio}");
+}

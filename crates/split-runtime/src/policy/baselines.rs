@@ -91,8 +91,10 @@ impl Policy for Throughput {
         };
         let wait_us = real(observation.device_wait_us);
         let fits = |entry: &Entry| {
-            let fixed = real(entry.head_us + entry.tail_batch_us(observation.batch));
-            wait_us + fixed + entry.bytes_mean * us_per_byte <= real(observation.budget_us)
+            let each = real(entry.head_us) + entry.bytes_mean * us_per_byte;
+            let all = f64::from(observation.batch.max(1)) * each;
+            let tail = real(entry.tail_batch_us(observation.batch));
+            wait_us + all + tail <= real(observation.budget_us)
         };
         let fitting = (0..menu.entries().len()).filter(|&index| fits(&menu.entries()[index]));
         let best = fitting.max_by(|&a, &b| {

@@ -86,17 +86,21 @@ impl Forecast {
         }
     }
 
-    /// `ready_us` is the time from now at which the frame is there, `spare_us` what is then left
+    /// `batch` frames go together. `ready_us` is the time from now at which they are there, `spare_us` what is then left
     /// of the deadline, `edge_us` the least, mean and longest time at the edge that is usual.
     pub(crate) fn of(
         &self,
         entry: &Entry,
+        batch: u32,
         ready_us: f64,
         spare_us: f64,
         edge_us: [f64; 3],
     ) -> Prospect {
-        let shortest = entry.bytes_mean * entry.bytes_mean / entry.bytes_p95;
-        let lengths = [shortest, entry.bytes_mean, entry.bytes_p95];
+        // Lengths of several frames even out.
+        let frames = f64::from(batch.max(1));
+        let usual = (entry.bytes_p95 / entry.bytes_mean).powf(1.0 / frames.sqrt());
+        let mean = frames * entry.bytes_mean;
+        let lengths = [mean / usual, mean, mean * usual];
         let mut prospect = Prospect::default();
         for (length, time, share) in CASES {
             let (bytes, spare_us) = (lengths[length], spare_us - edge_us[time]);
@@ -139,11 +143,21 @@ mod tests {
     }
 
     fn prospect(rate: f64, in_flight: &[InFlight], entry: usize) -> Prospect {
+        prospect_of(rate, in_flight, entry, 1)
+    }
+
+    fn prospect_of(rate: f64, in_flight: &[InFlight], entry: usize, batch: u32) -> Prospect {
         let now = Time::from_us(10_000_000);
         let mut belief = belief(rate);
         belief.age(0.5);
         let forecast = Forecast::new(belief, in_flight, now, 20_000.0, 1_000.0, 100_000.0);
-        forecast.of(&small().entries()[entry], 20_000.0, 80_000.0, [1_000.0; 3])
+        forecast.of(
+            &small().entries()[entry],
+            batch,
+            20_000.0,
+            80_000.0,
+            [1_000.0; 3],
+        )
     }
 
     #[test]
@@ -156,6 +170,15 @@ mod tests {
         }
         assert!(prospect(10.0, &[], 2).in_time > 0.95);
         assert!(prospect(0.01, &[], 2).in_time < 0.1);
+    }
+
+    #[test]
+    fn more_frames_at_once_are_as_many_bytes() {
+        let chances: Vec<f64> = [1, 4, 16]
+            .map(|batch| prospect_of(0.3, &[], 1, batch).in_time)
+            .into();
+        assert!(chances[0] > 0.95 && chances[2] < 0.3, "{chances:?}");
+        assert!(chances.is_sorted_by(|a, b| a >= b), "{chances:?}");
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Observation<'a> {
     pub device_wait_us: u64,
     /// Mean time between requests in microseconds; 0 where it isn't known.
     pub period_us: u64,
-    /// Pictures in the request, at least 1.
+    /// Pictures in the request, at least 1; each has a frame of its own, and all are answered together.
     pub batch: u32,
     /// Frames without an answer yet, in the order in which they were sent.
     pub in_flight: &'a [InFlight],

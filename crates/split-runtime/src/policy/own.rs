@@ -174,7 +174,13 @@ impl Own {
             let ready_us = wait_us + f64::from(observation.batch) * real(entry.head_us);
             let mut prospect = if entry.is_sent() {
                 let edge_us = self.edge.usual(entry, observation.batch);
-                forecast.of(entry, ready_us, budget_us - ready_us, edge_us)
+                forecast.of(
+                    entry,
+                    observation.batch,
+                    ready_us,
+                    budget_us - ready_us,
+                    edge_us,
+                )
             } else {
                 Prospect {
                     in_time: f64::from(u8::from(ready_us <= budget_us)),

@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Most pictures of a request: each has 1 to this many
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pictures_max: u32,
     /// Own policy: requests that may be lost for a better answer, as a share
     #[arg(long, default_value_t = OwnConfig::default().risk)]
     risk: f64,
@@ -214,7 +217,7 @@ fn play_all(
         ..ScenarioConfig::new(seed, family.traces[trace].clone())
     };
     let switch_us = config.switch_us;
-    let scenario = Scenario::new(config);
+    let scenario = Scenario::new(config).with_pictures(options.pictures_max);
     let own = OwnConfig {
         risk: options.risk,
         dither_every: options.dither_every,

@@ -63,7 +63,7 @@ pub fn play(
             budget_us: scenario.config().budget_us,
             device_wait_us: node.device_free_ns.saturating_sub(at_ns) / 1_000,
             period_us: scenario.config().period_ns / 1_000,
-            batch: 1,
+            batch: scenario.pictures(request),
             in_flight: &in_flight,
             answers: &answers,
         };

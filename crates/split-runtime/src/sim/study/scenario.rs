@@ -66,7 +66,9 @@ struct Draw {
     down_ns: u64,
     loss: f64,
     queue_us: u64,
+    /// Of the edge, without the request's own pictures but one.
     batch: u32,
+    pictures: u32,
 }
 
 /// Requests over a link.
@@ -133,6 +135,7 @@ impl Scenario {
                     loss: link.unit(),
                     queue_us: edge.below(u64::from(others) * 1_000 + 1),
                     batch,
+                    pictures: 1,
                 }
             })
             .collect();
@@ -141,6 +144,27 @@ impl Scenario {
             offset_ns,
             draws,
         }
+    }
+
+    /// The same with 1 to `pictures_max` pictures in each request, drawn evenly; without it there is one. The
+    /// device computes one after the other, their frames go together, and the edge's batch has all of them.
+    #[must_use]
+    pub fn with_pictures(mut self, pictures_max: u32) -> Self {
+        let mut random = EntityRandom::new(self.config.seed, 7 << 32);
+        for draw in &mut self.draws {
+            let more = random.below(u64::from(pictures_max.max(1)));
+            draw.pictures = 1 + u32::try_from(more).unwrap_or(0);
+        }
+        self
+    }
+
+    /// How many pictures a request has.
+    ///
+    /// # Panics
+    /// If there is no such request.
+    #[must_use]
+    pub fn pictures(&self, request: usize) -> u32 {
+        self.draws[request].pictures
     }
 
     /// Its settings.
@@ -204,7 +228,8 @@ impl Scenario {
         }
         step.switched = node.split.is_some_and(|split| split != entry.split);
         let pause_us = if step.switched { switch_us } else { 0 };
-        let ready_ns = start_ns + (entry.head_us + pause_us) * 1_000;
+        let head_us = u64::from(draw.pictures) * entry.head_us;
+        let ready_ns = start_ns + (head_us + pause_us) * 1_000;
         step.node.split = Some(entry.split);
         step.node.device_free_ns = ready_ns;
         if !entry.is_sent() {
@@ -215,7 +240,14 @@ impl Scenario {
         if ready_ns >= deadline_ns {
             return step;
         }
-        let bytes = length(entry.bytes_mean, entry.bytes_p95, draw.length);
+        // Lengths of several frames even out.
+        let pictures = f64::from(draw.pictures);
+        let normal = draw.length / pictures.sqrt();
+        let bytes = length(
+            pictures * entry.bytes_mean,
+            pictures * entry.bytes_p95,
+            normal,
+        );
         let packets = u64::from(bytes).div_ceil(PACKET_BYTES).max(1);
         let bits = (u64::from(bytes) + packets * PACKET_HEADER_BYTES) * 8;
         let start = ready_ns.max(node.link_free_ns) + self.offset_ns;
@@ -229,7 +261,8 @@ impl Scenario {
         } else {
             self.config.repair_ns
         };
-        let compute_us = entry.tail_batch_us(draw.batch);
+        let batch = draw.batch + draw.pictures - 1;
+        let compute_us = entry.tail_batch_us(batch);
         let edge_ns = (draw.queue_us + compute_us) * 1_000;
         let came = passed + self.config.rtt_ns + draw.up_ns + draw.down_ns + repair_ns + edge_ns;
         let done_ns = came.max(node.arrival_ns);
@@ -237,7 +270,7 @@ impl Scenario {
         step.done_ns = Some(done_ns);
         step.in_time = done_ns <= deadline_ns;
         step.sent = Some((ready_ns, bytes));
-        step.edge = (draw.queue_us, compute_us, draw.batch);
+        step.edge = (draw.queue_us, compute_us, batch);
         step
     }
 }
