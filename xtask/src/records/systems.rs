@@ -310,6 +310,9 @@ fn faults(lines: &[Value]) -> String {
             outcome("result"),
             outcome("fallback"),
             outcome("error"),
+            line["value_at_deadline"]
+                .as_f64()
+                .map_or_else(|| "-".to_owned(), |points| format!("{points:.2}")),
             at("double").to_string(),
             at("lost").to_string(),
             at("bound_broken").to_string(),
@@ -334,6 +337,7 @@ fn faults(lines: &[Value]) -> String {
         "by the edge",
         "by the device",
         "errors",
+        "points, late as 0",
         "ended twice",
         "lost",
         "bounds broken",
@@ -463,8 +467,11 @@ mod tests {
         };
         check(
             &[one(1), one(0)],
-            &["| 0 | 0 | 0 |", "holds: faults: 0 requests"],
+            &["| 1 | - | 0 | 0 | 0 |", "holds: faults: 0 requests"],
         );
+        let mut policy = one(0);
+        policy["value_at_deadline"] = json!(50.304);
+        check(&[policy], &["| 1 | 50.30 | 0 | 0 | 0 |"]);
         check(&[one(0), one(1)], &["**missed**: faults: 1 requests"]);
     }
 
