@@ -10,7 +10,7 @@ pub(in crate::weights) enum WireError {
     #[error("a number in it has more than ten bytes")]
     LongNumber,
     #[error("a field in it has the unknown wire type {0}")]
-    Type(u8),
+    Type(u64),
 }
 
 /// The value of a field.
@@ -45,7 +45,7 @@ impl<'a> Fields<'a> {
                 Value::Bytes(bytes)
             }
             5 => Value::Fixed32(self.fixed()?),
-            other => return Err(WireError::Type(other as u8)),
+            other => return Err(WireError::Type(other)),
         };
         Ok((key >> 3, value))
     }

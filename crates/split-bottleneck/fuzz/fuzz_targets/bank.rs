@@ -1,0 +1,9 @@
+//! The law `bank` under the fuzzer.
+#![no_main]
+
+#[path = "../laws.rs"]
+mod laws;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    laws::bank(bytes);
+});
