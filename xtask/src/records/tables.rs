@@ -1,5 +1,6 @@
 //! Markdown of a rate-accuracy document.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::table::Table;
@@ -150,8 +151,14 @@ fn joined<const N: usize>(parts: [String; N]) -> String {
 }
 
 fn caption(document: &RaDocument) -> String {
+    let minutes = training_minutes(document);
+    let trained = if minutes > 0.0 {
+        format!("\nThe trainings of these rows took {minutes:.0} minutes.\n")
+    } else {
+        String::new()
+    };
     format!(
-        "{}\n\n```\n{}\n```\n",
+        "{}\n\n```\n{}\n```\n{trained}",
         summary(document),
         commands(document).join("\n")
     )
@@ -177,6 +184,30 @@ fn distinct<'a>(first: &'a str, others: impl Iterator<Item = Option<&'a str>>) -
         }
     }
     all
+}
+
+/// Kinds whose rows take over what a rung of another kind was trained to.
+const TAKEN_OVER: [&str; 5] = [
+    "huffman",
+    "step-only",
+    "int8-encoder",
+    "tail-statistics",
+    "tail-affine",
+];
+
+/// Wall time of all trainings in minutes; the rows of a continuous unit share one.
+fn training_minutes(document: &RaDocument) -> f64 {
+    let mut shared = BTreeSet::new();
+    let rows = document.rows.iter();
+    let seconds: f64 = rows
+        .filter(|row| !TAKEN_OVER.contains(&row.kind.as_str()))
+        .filter_map(|row| Some((row, row.train_s?)))
+        .filter(|(row, train_s)| {
+            row.kind != "continuous" || shared.insert((row.seed, train_s.to_bits()))
+        })
+        .map(|(_, train_s)| train_s)
+        .sum();
+    seconds / 60.0
 }
 
 /// What was measured, on what, by which commit and machine.
@@ -547,6 +578,22 @@ pub(crate) mod tests {
         assert!(text.contains(wanted), "{text}");
         let wanted = "```\ncargo xtask train\ncargo xtask train --seed 2\n```";
         assert!(text.contains(wanted), "{text}");
+    }
+
+    #[test]
+    fn a_training_counts_once_however_many_rows_came_of_it() {
+        let mut trained = document();
+        assert!(!caption(&trained).contains("trainings"));
+        let mut set = |index: usize, kind: &str, train_s: f64| {
+            trained.rows[index].kind = kind.to_owned();
+            trained.rows[index].train_s = Some(train_s);
+        };
+        set(0, "unit", 600.0);
+        set(3, "huffman", 600.0);
+        set(6, "continuous", 240.0);
+        set(9, "continuous", 240.0);
+        let text = caption(&trained);
+        assert!(text.contains("took 14 minutes."), "{text}");
     }
 
     #[test]
