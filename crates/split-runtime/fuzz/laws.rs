@@ -4,6 +4,9 @@
 
 #![allow(dead_code, reason = "every target uses its own law")]
 
+#[path = "../src/bin/split-device/ppm.rs"]
+mod ppm;
+
 use prost::Message as _;
 use split_runtime::grpc::wire::inference::ModelInferRequest;
 use split_runtime::grpc::{DevicePem, EdgePem, answer_http, frames_of_infer};
@@ -17,7 +20,7 @@ use split_runtime::{
 pub(crate) type Law = (&'static str, fn(&[u8]));
 
 /// All laws.
-pub(crate) const LAWS: [Law; 8] = [
+pub(crate) const LAWS: [Law; 9] = [
     ("edge", edge),
     ("device", device),
     ("infer", infer),
@@ -26,6 +29,7 @@ pub(crate) const LAWS: [Law; 8] = [
     ("menu", menu),
     ("ranking", ranking),
     ("trace", trace),
+    ("ppm", ppm),
 ];
 
 /// Most frames of a request here.
@@ -155,5 +159,16 @@ pub(crate) fn trace(bytes: &[u8]) {
 pub(crate) fn ranking(bytes: &[u8]) {
     if let Ok(ranking) = Ranking::parse(bytes) {
         assert_eq!(ranking.to_bytes(), bytes);
+    }
+}
+
+/// Pictures of a pipe follow each other until it ends or breaks, each within its bounds and of as many bytes as
+/// were there.
+pub(crate) fn ppm(bytes: &[u8]) {
+    let mut pipe = bytes;
+    while let Ok(Some(picture)) = ppm::read(&mut pipe) {
+        let (width, height) = picture.dimensions();
+        assert!(width <= ppm::MAX_SIDE && height <= ppm::MAX_SIDE);
+        assert!(width * height <= ppm::MAX_PIXELS && picture.len() < bytes.len());
     }
 }

@@ -41,6 +41,8 @@ fn table(model: &str, lines: &[&Value]) -> String {
             .or_default()
             .insert(word(line, "mode"), line);
     }
+    let slower = lines.first().map_or(f64::NAN, |line| number(line, "device_slower"));
+    let slower = ["split", "picture", "alone"].map(|way| format!("{way}, device x{slower}"));
     let heads = [
         "kbit/s",
         "RTT ms",
@@ -48,6 +50,9 @@ fn table(model: &str, lines: &[&Value]) -> String {
         "split p50 / p95 / p99 ms",
         "picture p50 / p95 / p99 ms",
         "device alone p50 / p95 / p99 ms",
+        &slower[0],
+        &slower[1],
+        &slower[2],
         "bytes",
         "picture bytes",
         "failed",
@@ -78,11 +83,12 @@ fn table(model: &str, lines: &[&Value]) -> String {
 fn row(ways: &Ways<'_>) -> Vec<String> {
     let any = ways.values().next();
     let of_link = |field: &str| any.map_or(f64::NAN, |line| number(line, field));
-    let times = |mode: &str| {
+    let times = |mode: &str, of: &str| {
         ways.get(mode).map_or_else(
             || "-".to_owned(),
             |line| {
-                let [p50, p95, p99] = ["p50_ms", "p95_ms", "p99_ms"].map(|at| number(line, at));
+                let [p50, p95, p99] =
+                    ["p50_ms", "p95_ms", "p99_ms"].map(|at| number(line, &format!("{of}{at}")));
                 format!("{p50:.1} / {p95:.1} / {p99:.1}")
             },
         )
@@ -98,7 +104,9 @@ fn row(ways: &Ways<'_>) -> Vec<String> {
         .values()
         .map(|line| line["failed"].as_f64().unwrap_or(0.0))
         .sum();
-    let [split, picture, alone] = MODES.map(times);
+    let [split, picture, alone] = MODES.map(|mode| times(mode, ""));
+    let slower = MODES.map(|mode| times(mode, "slower_"));
+    let [slower_split, slower_picture, slower_alone] = slower;
     vec![
         of_link("kbit_s").to_string(),
         of_link("rtt_ms").to_string(),
@@ -106,6 +114,9 @@ fn row(ways: &Ways<'_>) -> Vec<String> {
         split,
         picture,
         alone,
+        slower_split,
+        slower_picture,
+        slower_alone,
         bytes("split"),
         bytes("picture"),
         failed.to_string(),
@@ -121,7 +132,8 @@ mod tests {
     fn line(mode: &str, kbit_s: u64, p50_ms: f64) -> Value {
         json!({
             "mode": mode, "kbit_s": kbit_s, "rtt_ms": 20.0, "loss": 0.01, "p50_ms": p50_ms, "p95_ms": 2.0 * p50_ms,
-            "p99_ms": 3.0 * p50_ms, "value": 91.0, "bytes": 120.4, "how": "netns", "model": "embedded",
+            "p99_ms": 3.0 * p50_ms, "device_slower": 50, "slower_p50_ms": 4.0 * p50_ms, "slower_p95_ms": 5.0 * p50_ms,
+            "slower_p99_ms": 6.0 * p50_ms, "value": 91.0, "bytes": 120.4, "how": "netns", "model": "embedded",
             "split": "layer2", "rung": "unit-2", "n": 200, "failed": 1,
         })
     }
@@ -136,14 +148,16 @@ mod tests {
         let text = links(&lines);
         assert!(
             text.contains(
-                "| 100 | 20 | 1 | 30.0 / 60.0 / 90.0 | 90.5 / 181.0 / 271.5 | - | 120 | 120 | 2 |"
+                "| 100 | 20 | 1 | 30.0 / 60.0 / 90.0 | 90.5 / 181.0 / 271.5 | - | 120.0 / 150.0 / 180.0 | \
+                 362.0 / 452.5 / 543.0 | - | 120 | 120 | 2 |"
             ),
             "{text}"
         );
         assert!(
-            text.contains("| 500 | 20 | 1 | 25.0 / 50.0 / 75.0 | - | - | 120 | - | 1 |"),
+            text.contains("| 500 | 20 | 1 | 25.0 / 50.0 / 75.0 | - | - | 100.0 / 125.0 / 150.0 | - | - | 120 | - | 1 |"),
             "{text}"
         );
         assert!(text.contains("cut at layer2, rung unit-2, 200 requests"));
+        assert!(text.contains("| split, device x50 |"), "{text}");
     }
 }

@@ -265,6 +265,8 @@ impl<'a> Compared<'a> {
             true => text,
             false => format!("**{text}**"),
         });
+        let points = format!("{points} ± {:.2}", number(self.oracle, "ci95_own_value"));
+        let ahead = format!("{ahead} ± {:.2}", 100.0 * number(self.fixed, "ci95_own_in_time"));
         vec![
             format!("{family} x{scale}"),
             deadline.clone(),
@@ -439,7 +441,8 @@ mod tests {
                 "split-policy/1",
                 json!({"policy": policy, "family": "fcc", "scale": 0.25, "deadline_ms": 150,
                     "in_time": in_time, "value": value, "switches": 1.0, "regret": 0.1,
-                    "requests": 100, "ci95_in_time": 0.01}),
+                    "requests": 100, "ci95_in_time": 0.01, "ci95_own_in_time": 0.002,
+                    "ci95_own_value": 0.05}),
             )
         };
         let lines = [
@@ -449,7 +452,7 @@ mod tests {
             one("fixed-b", 0.905, 80.0),
         ];
         let expected = [
-            "| fcc x0.25 | 150 | 90.00 ± 1.00 | 95.00 | 0.947 | **-0.60** | b | -0.50 |",
+            "| fcc x0.25 | 150 | 90.00 ± 1.00 | 95.00 | 0.947 | **-0.60** ± 0.05 | b | -0.50 ± 0.20 |",
             "1 of 3 missed:",
             "missed: fcc x0.25, 150 ms: points to the oracle -0.60",
         ];

@@ -146,6 +146,19 @@ impl Menu {
         format!("{}-{}", self.splits[entry.split], entry.name)
     }
 
+    /// The same on a device that takes `times` as long for its part: for a menu that was measured on a faster
+    /// machine than the one that is meant.
+    ///
+    /// # Errors
+    /// [`MenuError::Value`] where a time gets longer than a menu may name.
+    pub fn on_slower_device(&self, times: u32) -> Result<Self, MenuError> {
+        let slower = |entry: &Entry| Entry {
+            head_us: entry.head_us.saturating_mul(u64::from(times)),
+            ..entry.clone()
+        };
+        Self::new(self.splits.clone(), self.entries.iter().map(slower).collect())
+    }
+
     /// Best accuracy of all entries.
     #[must_use]
     pub fn accuracy_max(&self) -> f64 {
@@ -267,6 +280,21 @@ pub(crate) mod tests {
         refused(&|entries| entries[5].bytes_mean = 2.0, "bytes_mean");
         refused(&|entries| entries[2].accuracy = 101.0, "accuracy");
         refused(&|entries| entries[2].head_us = u64::MAX, "head_us");
+    }
+
+    #[test]
+    fn a_slower_device_takes_longer_for_its_part_alone() {
+        let menu = small();
+        let slower = menu.on_slower_device(30).unwrap();
+        for (before, after) in menu.entries().iter().zip(slower.entries()) {
+            assert_eq!(after.head_us, 30 * before.head_us);
+            let same = Entry {
+                head_us: before.head_us,
+                ..after.clone()
+            };
+            assert_eq!(&same, before);
+        }
+        assert!(menu.on_slower_device(u32::MAX).is_err());
     }
 
     #[test]

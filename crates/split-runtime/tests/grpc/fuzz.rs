@@ -214,6 +214,12 @@ fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             b"t_s,kbit_s\n0,8\n1.5,0\n3,1600.25\n".to_vec(),
         ),
         ("trace", "one-step", b"t_s,kbit_s\n7,1\n".to_vec()),
+        (
+            "ppm",
+            "two-pictures",
+            b"P6\n2 1\n255\n\x01\x02\x03\x04\x05\x06P6 1 1 255 \x07\x08\x09".to_vec(),
+        ),
+        ("ppm", "cut-off", b"P6\n4 4\n255\n\x00".to_vec()),
     ]
 }
 

@@ -2,6 +2,20 @@
 
 use anyhow::{Result, ensure};
 
+/// What `backend` takes.
+pub(crate) const BACKENDS: [&str; 3] = ["flex", "wgpu", "wgpu:NUMBER"];
+
+/// What `split-device --policy` takes.
+#[allow(dead_code, reason = "the edge chooses no rung")]
+pub(crate) const POLICIES: [&str; 6] = [
+    "fixed",
+    "own",
+    "throughput",
+    "neurosurgeon",
+    "dynamic-split",
+    "device-only",
+];
+
 /// What a setting may hold, where its type allows more.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Allowed {

@@ -9,9 +9,6 @@ use burn::tensor::Device;
 #[cfg(feature = "wgpu")]
 use burn::tensor::{DeviceType, Tensor};
 
-/// Names that the setting `backend` takes.
-pub(crate) const NAMES: [&str; 3] = ["flex", "wgpu", "wgpu:NUMBER"];
-
 /// What the setting `backend` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Backend {

@@ -20,17 +20,6 @@ pub(crate) mod signals;
 
 use std::process::ExitCode;
 
-/// What `split-device --policy` takes.
-#[allow(dead_code, reason = "the edge chooses no rung")]
-pub(crate) const POLICIES: [&str; 6] = [
-    "fixed",
-    "own",
-    "throughput",
-    "neurosurgeon",
-    "dynamic-split",
-    "device-only",
-];
-
 /// How the process ends; an error is said. Not where its reader has gone: that is no failure.
 pub(crate) fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {

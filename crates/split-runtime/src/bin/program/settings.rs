@@ -29,12 +29,20 @@ where
     if let Some(path) = file {
         let text = read(path, MAX_FILE_BYTES)?;
         // Read as settings first: that finds unknown keys and wrong types, with their line.
-        let read: S = toml::from_str(&text).map_err(|error| at_line(path, &text, &error))?;
+        let read: S = parse(path, &text)?;
         settings.extend(Table::try_from(&read).context("the file as TOML")?);
     }
     settings.extend(Table::try_from(given).context("the flags as TOML")?);
     let merged = Value::Table(settings).try_into();
     merged.context("settings that don't fit together")
+}
+
+/// The settings of a file's text.
+///
+/// # Errors
+/// For a key that is unknown or holds something else; the message names file, line and key.
+pub(crate) fn parse<S: DeserializeOwned>(path: &Path, text: &str) -> Result<S> {
+    toml::from_str(text).map_err(|error| at_line(path, text, &error))
 }
 
 /// A setting that has to be there.

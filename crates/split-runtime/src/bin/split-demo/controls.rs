@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::link::LinkState;
-use crate::program::POLICIES;
+use crate::program::allowed::POLICIES;
 
 /// Rates in kbit/s: from a poor radio to a cable.
 pub(crate) const KBIT: (u32, u32) = (5, 100_000);

@@ -113,7 +113,7 @@ async fn page() -> impl IntoResponse {
 
 async fn model(State(stage): State<Arc<Stage>>) -> Json<Value> {
     let mut note = stage.note.clone();
-    note["policies"] = json!(crate::program::POLICIES);
+    note["policies"] = json!(crate::program::allowed::POLICIES);
     note["ranges"] = json!({
         "kbit": KBIT,
         "rtt_ms": RTT_MS,

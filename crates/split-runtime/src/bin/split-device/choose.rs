@@ -10,7 +10,7 @@ use split_runtime::{
 };
 
 use crate::config::DeviceSettings;
-use crate::program::POLICIES;
+use crate::program::allowed::POLICIES;
 use crate::program::picture::{self, Form};
 use crate::program::settings::read;
 

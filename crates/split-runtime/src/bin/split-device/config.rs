@@ -10,9 +10,8 @@ use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
 use split_runtime::grpc::{DevicePem, EdgeAddress, TlsSource};
 
-use crate::program::allowed::{Allowed, AllowedOf, whole};
+use crate::program::allowed::{Allowed, AllowedOf, BACKENDS, POLICIES, whole};
 use crate::program::settings::{need, read_pem};
-use crate::program::{POLICIES, backend};
 
 pub(crate) const PROGRAM: &str = "split-device";
 
@@ -30,7 +29,7 @@ pub(crate) const ALLOWED: &AllowedOf = &[
     // Less than the deadline, which is looked at apart.
     ("fallback-ms", Allowed::Whole(0, MAX_DEADLINE_MS - 1)),
     ("connect-ms", Allowed::Whole(0, MAX_DEADLINE_MS)),
-    ("backend", Allowed::OneOf(&backend::NAMES)),
+    ("backend", Allowed::OneOf(&BACKENDS)),
     ("video-fps", Allowed::AboveZero),
     ("in-flight", Allowed::Whole(1, MAX_IN_FLIGHT)),
 ];

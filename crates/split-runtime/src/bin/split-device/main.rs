@@ -10,6 +10,7 @@ mod connect;
 mod cuts;
 mod flight;
 mod pictures;
+mod ppm;
 mod session;
 #[path = "../program/spans.rs"]
 mod spans;

@@ -1,13 +1,15 @@
 //! Pictures of a video file or a camera, decoded by `ffmpeg`.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read as _};
+use std::io::{BufReader, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use image::RgbImage;
 use tokio::sync::{mpsc, watch};
+
+use crate::ppm;
 
 const PROGRAM: &str = "ffmpeg";
 
@@ -19,12 +21,7 @@ const VIDEOS: [&str; 11] = [
 /// How Linux names cameras.
 const CAMERA: &str = "/dev/video";
 
-/// Longest side and most pixels of a picture.
-const MAX_SIDE: u32 = 1 << 14;
-const MAX_PIXELS: u32 = 1 << 26;
-
-/// Longest header of a picture that ffmpeg hands over, and most of its complaints that is repeated.
-const MAX_HEADER_BYTES: usize = 64;
+/// Most of ffmpeg's complaints that is repeated.
 const MAX_SAID_BYTES: u64 = 2048;
 
 /// A picture, or why there are no more.
@@ -152,7 +149,7 @@ fn read(mut child: Child, mut hand_on: impl FnMut(Item) -> bool) {
     let mut pipe = BufReader::with_capacity(1 << 16, pipe);
     let mut any = false;
     let broken = loop {
-        match picture(&mut pipe) {
+        match ppm::read(&mut pipe) {
             Ok(Some(picture)) => {
                 any = true;
                 if !hand_on(Ok(Arc::new(picture))) {
@@ -162,7 +159,7 @@ fn read(mut child: Child, mut hand_on: impl FnMut(Item) -> bool) {
                 }
             }
             Ok(None) => break None,
-            Err(error) => break Some(format!("{PROGRAM} sent no picture: {error:#}")),
+            Err(error) => break Some(format!("{PROGRAM} sent no picture: {error}")),
         }
     };
     if broken.is_some() {
@@ -197,79 +194,9 @@ fn said(mut pipe: ChildStderr) -> String {
     }
 }
 
-/// The next picture of a stream of binary PPM files; nothing at its end.
-fn picture(pipe: &mut impl BufRead) -> Result<Option<RgbImage>> {
-    if pipe.fill_buf()?.is_empty() {
-        return Ok(None);
-    }
-    let mut header = Vec::new();
-    let mut fields = Vec::new();
-    while fields.len() < 4 {
-        let mut byte = [0];
-        pipe.read_exact(&mut byte)
-            .context("it ends within a header")?;
-        if byte[0].is_ascii_whitespace() {
-            if !header.is_empty() {
-                fields.push(String::from_utf8_lossy(&header).into_owned());
-                header.clear();
-            }
-            continue;
-        }
-        header.push(byte[0]);
-        ensure!(header.len() <= MAX_HEADER_BYTES, "it is no PPM");
-    }
-    ensure!(
-        fields[0] == "P6" && fields[3] == "255",
-        "it is no PPM of 8 bits"
-    );
-    let side = |text: &str| -> Result<u32> {
-        let side: u32 = text.parse().context("a side that is no number")?;
-        ensure!((1..=MAX_SIDE).contains(&side), "a side of {side} pixels");
-        Ok(side)
-    };
-    let (width, height) = (side(&fields[1])?, side(&fields[2])?);
-    ensure!(
-        width * height <= MAX_PIXELS,
-        "{width}x{height} is more than {MAX_PIXELS} pixels"
-    );
-    let mut pixels = vec![0; 3 * usize::try_from(width * height)?];
-    pipe.read_exact(&mut pixels)
-        .context("it ends within a picture")?;
-    Ok(RgbImage::from_raw(width, height, pixels))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pictures_follow_each_other_until_the_end() {
-        let mut stream =
-            b"P6\n2 1\n255\n\x01\x02\x03\x04\x05\x06P6 1 1 255 \x07\x08\x09".as_slice();
-        let first = picture(&mut stream).unwrap().unwrap();
-        assert_eq!((first.dimensions(), first.as_raw()[5]), ((2, 1), 6));
-        let second = picture(&mut stream).unwrap().unwrap();
-        assert_eq!(second.as_raw(), &[7, 8, 9]);
-        assert!(picture(&mut stream).unwrap().is_none());
-    }
-
-    #[test]
-    fn what_is_no_picture_is_refused_before_anything_is_allocated() {
-        for (bytes, why) in [
-            (b"P5\n1 1\n255\n\x00".as_slice(), "no PPM of 8 bits"),
-            (b"P6\n1 1\n65535\n", "no PPM of 8 bits"),
-            (b"P6\n99999 1\n255\n", "a side of 99999"),
-            (b"P6\n16384 16384\n255\n", "more than"),
-            (b"P6\n0 4\n255\n", "a side of 0"),
-            (b"P6\n-1 4\n255\n", "no number"),
-            (b"P6\n4", "within a header"),
-            (b"P6\n4 4\n255\n\x00", "within a picture"),
-            (&[b'x'; 500], "no PPM"),
-        ] {
-            let error = format!("{:#}", picture(&mut &*bytes).unwrap_err());
-            assert!(error.contains(why), "{error} for {why}");
-        }
-    }
 
     #[test]
     fn videos_and_cameras_are_known_by_their_names() {

@@ -11,15 +11,14 @@ use serde::{Deserialize, Serialize};
 use split_runtime::ClientLimits;
 use split_runtime::grpc::{EdgeLimits, EdgePem, TlsSource};
 
-use crate::program::allowed::{Allowed, AllowedOf, whole};
-use crate::program::backend;
+use crate::program::allowed::{Allowed, AllowedOf, BACKENDS, whole};
 use crate::program::settings::{need, read_pem};
 
 pub(crate) const PROGRAM: &str = "split-edge";
 
 /// What settings may hold, where their types allow more.
 pub(crate) const ALLOWED: &AllowedOf = &[
-    ("backend", Allowed::OneOf(&backend::NAMES)),
+    ("backend", Allowed::OneOf(&BACKENDS)),
     ("top", Allowed::Whole(1, split_runtime::MAX_RANKED as u64)),
     ("batch-max", Allowed::Whole(1, 4096)),
     ("waiting-max", Allowed::Whole(1, 1 << 24)),

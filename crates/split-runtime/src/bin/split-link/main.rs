@@ -1,8 +1,5 @@
 //! `cargo xtask bench link`: how long answers take over links, split, as a picture and without a link.
 
-#[allow(dead_code, reason = "split-device also prints lines for people")]
-#[path = "../split-device/answer.rs"]
-mod answer;
 mod carrier;
 mod cells;
 mod lane;
@@ -23,7 +20,6 @@ mod proxy;
 #[path = "../split-simulate/record.rs"]
 mod record;
 mod tally;
-mod whole;
 mod work;
 
 use std::path::PathBuf;
@@ -47,12 +43,6 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     program::exit(match cli.role {
         Some(Role::Keep { program }) => programs::keep(&program),
-        Some(Role::PictureDevice {
-            model,
-            edge,
-            deadline_ms,
-            connect_ms,
-        }) => whole::send(&model, &edge, deadline_ms, connect_ms),
         None => run(&cli.options),
     })
 }
@@ -134,7 +124,7 @@ fn measure_all(
         options.quality,
         link.how().name()
     ))?;
-    out::line(&tally::heads())?;
+    out::line(&tally::heads(options.device_slower))?;
     let mut broken = 0;
     for cell in cells {
         for mode in &options.modes {
@@ -148,7 +138,7 @@ fn measure_all(
                     continue;
                 }
             };
-            out::line(&measured.row(*cell, *mode))?;
+            out::line(&measured.row(*cell, *mode, options.device_slower))?;
             let place = (*cell, *mode, link.how());
             match (measured.line(work, options, place), &options.record) {
                 (None, _) => broken += 1,

@@ -12,7 +12,7 @@ use crate::options::{Mode, Options};
 use crate::program::out;
 use crate::programs::{Running, beside_us, kept, ourselves};
 use crate::tally::Measured;
-use crate::work::{PictureFiles, Work};
+use crate::work::{PictureFile, Work};
 
 /// Requests of each device that aren't counted: TCP and the processor's caches find their way.
 pub(crate) const WARM_UPS: usize = 3;
@@ -66,34 +66,28 @@ impl Edges {
     /// A device's program and its arguments, for one way.
     fn device(&self, link: &Link, work: &Work, mode: Mode) -> Result<Command> {
         let (deadline, connect) = (DEADLINE_MS.to_string(), CONNECT_MS.to_string());
-        let program = match mode {
-            Mode::Picture => ourselves()?,
-            Mode::Split | Mode::DeviceOnly => beside_us("split-device")?,
-        };
         let edge = match mode {
             Mode::Split => self.split.as_ref(),
             Mode::Picture => self.picture.as_ref(),
             Mode::DeviceOnly => None,
         };
-        let mut command = link.command(End::Device, &program);
-        if mode == Mode::Picture {
-            command.arg("picture-device");
-        }
+        let mut command = link.command(End::Device, &beside_us("split-device")?);
         command.arg("--model").arg(&work.model);
         command.args(["--deadline-ms", &deadline, "--connect-ms", &connect]);
         if let Some((_, address)) = edge {
             command.args(["--edge", address]);
         }
+        let policy = match mode {
+            Mode::Split | Mode::Picture => ["--policy", "fixed", "--fallback", "none"].as_slice(),
+            Mode::DeviceOnly => &["--policy", "device-only"],
+        };
+        command.args(policy);
         match mode {
-            Mode::Split => {
-                let policy = ["--policy", "fixed", "--fallback", "none", "--json"];
-                command.args(policy).args(["--rung", &work.rung, "-"]);
-            }
-            Mode::DeviceOnly => {
-                command.args(["--policy", "device-only", "--json", "-"]);
-            }
-            Mode::Picture => {}
-        }
+            Mode::Split => command.args(["--rung", &work.rung]),
+            Mode::Picture => command.args(["--rung", &work.form]),
+            Mode::DeviceOnly => &mut command,
+        };
+        command.args(["--json", "-"]);
         Ok(command)
     }
 }
@@ -133,15 +127,11 @@ pub(crate) fn measure(
 /// Has one picture answered; gives the device's line.
 fn ask(
     device: &mut Running,
-    picture: &PictureFiles,
+    picture: &PictureFile,
     mode: Mode,
     within: Duration,
 ) -> Result<Value> {
-    let path = match mode {
-        Mode::Picture => &picture.sent,
-        Mode::Split | Mode::DeviceOnly => &picture.lossless,
-    };
-    device.tell(path.as_os_str().as_encoded_bytes())?;
+    device.tell(picture.path.as_os_str().as_encoded_bytes())?;
     let line = device.line(within)?;
     let answer: Value = serde_json::from_str(&line).context("the device's line")?;
     let wanted = match mode {

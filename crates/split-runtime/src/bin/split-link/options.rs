@@ -11,11 +11,13 @@ use crate::link::How;
 /// Measures how long answers take over links of a given rate, round trip and loss, from end to end.
 ///
 /// Three ways in turn on each link: `split` has `split-device` send frames of one rung to `split-edge`,
-/// `picture` sends whole WebP files over the same protocol to an edge that runs the whole network, and
+/// `picture` has it send whole WebP files over the same protocol to an edge that runs the whole network, and
 /// `device-only` sends nothing. Both ends are programs on this machine and compute at its speed, so an edge
 /// is no faster than a device here; only the link is made up. One request is under way at a time, a new
-/// picture each, over one connection that is open before. Times run from the picture in memory (for
-/// `picture` from the bytes of its file: making the file isn't counted) to its answer.
+/// picture each, over one connection that is open before. Times run from the picture in memory to its answer.
+///
+/// For a device slower than its edge every request is also reckoned with the device's own part (head, unit,
+/// coding the frame or the file, the whole network), as it was measured, taken --device-slower times.
 ///
 /// On Linux, as root, the link lies between two network namespaces: this process carries IP packets from one
 /// TUN device to another, and the kernel's TCP resends what is lost. Elsewhere a TCP proxy makes the link,
@@ -48,22 +50,6 @@ pub(crate) enum Role {
         /// Program and arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         program: Vec<OsString>,
-    },
-    /// Send picture files
-    #[command(hide = true)]
-    PictureDevice {
-        /// Folder of the model
-        #[arg(long)]
-        model: PathBuf,
-        /// The edge
-        #[arg(long)]
-        edge: String,
-        /// Time for an answer
-        #[arg(long)]
-        deadline_ms: u32,
-        /// Time to connect
-        #[arg(long)]
-        connect_ms: u64,
     },
 }
 
@@ -132,6 +118,9 @@ pub(crate) struct Options {
     /// Requests on each link in each way
     #[arg(long, default_value_t = 200, value_parser = requests)]
     pub(crate) requests: usize,
+    /// How many times slower than this machine the device of the last columns is
+    #[arg(long, default_value_t = 50, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) device_slower: u32,
     /// Longest time on one link in one way, in seconds; then fewer requests are counted
     #[arg(long, default_value_t = 120)]
     pub(crate) cell_seconds: u64,

@@ -18,7 +18,7 @@ const BURN: &str = "0.22.1";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
     /// Of those that were answered.
-    times_us: Vec<u64>,
+    times: Vec<Times>,
     /// Answers that named the picture's class first.
     right: usize,
     /// Frames or files of those that were answered.
@@ -31,12 +31,23 @@ pub(crate) struct Measured {
     lost: u64,
 }
 
+/// How long an answer took.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    total_us: u64,
+    /// The device's own part of it: head, unit, coding, or the whole network.
+    device_us: u64,
+}
+
 /// Figures over the requests that were answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Figures {
-    pub(crate) p50_ms: f64,
-    pub(crate) p95_ms: f64,
-    pub(crate) p99_ms: f64,
+    /// Median, 95th and 99th percentile.
+    pub(crate) ms: [f64; 3],
+    /// The same where the device takes longer.
+    pub(crate) slower_ms: [f64; 3],
+    /// Mean of the device's own part.
+    pub(crate) device_ms: f64,
     /// Top-1 in per cent.
     pub(crate) value: f64,
     pub(crate) bytes: f64,
@@ -52,9 +63,12 @@ impl Measured {
             self.failed += 1;
             return Ok(());
         }
-        let us = answer["us"]["total"].as_u64();
-        self.times_us
-            .push(us.context("the device's line has no time")?);
+        let part = |name: &str| answer["us"][name].as_u64();
+        let own = ["head", "code", "local"].map(|name| part(name).unwrap_or(0));
+        self.times.push(Times {
+            total_us: part("total").context("the device's line has no time")?,
+            device_us: own.iter().sum(),
+        });
         self.right += usize::from(answer["class"] == label);
         self.bytes += answer["bytes"].as_u64().unwrap_or(0);
         Ok(())
@@ -68,23 +82,22 @@ impl Measured {
 
     /// Answered or not.
     pub(crate) fn requests(&self) -> usize {
-        self.times_us.len() + self.failed
+        self.times.len() + self.failed
     }
 
-    /// Nothing where no request was answered.
-    pub(crate) fn figures(&self) -> Option<Figures> {
-        let mut times_us = self.times_us.clone();
-        times_us.sort_unstable();
-        let count = times_us.len();
-        // The least time that so many requests of a hundred stayed within.
-        let at = |percent: usize| {
-            let rank = (count * percent).div_ceil(100).max(1);
-            times_us.get(rank - 1).map(|us| *us as f64 / 1e3)
-        };
+    /// With a device so many times slower beside this one; nothing where no request was answered.
+    pub(crate) fn figures(&self, device_slower: u32) -> Option<Figures> {
+        if self.times.is_empty() {
+            return None;
+        }
+        let count = self.times.len();
+        let more = u64::from(device_slower.saturating_sub(1));
+        let slower = |times: &Times| times.total_us + more * times.device_us;
+        let own: u64 = self.times.iter().map(|times| times.device_us).sum();
         Some(Figures {
-            p50_ms: at(50)?,
-            p95_ms: at(95)?,
-            p99_ms: at(99)?,
+            ms: percentiles(self.times.iter().map(|times| times.total_us)),
+            slower_ms: percentiles(self.times.iter().map(slower)),
+            device_ms: own as f64 / 1e3 / count as f64,
             value: 100.0 * self.right as f64 / count as f64,
             bytes: self.bytes as f64 / count as f64,
         })
@@ -97,7 +110,9 @@ impl Measured {
         options: &Options,
         (cell, mode, how): (Cell, Mode, How),
     ) -> Option<Value> {
-        let figures = self.figures()?;
+        let figures = self.figures(options.device_slower)?;
+        let [[p50_ms, p95_ms, p99_ms], slower] =
+            [figures.ms, figures.slower_ms].map(|times| times.map(record::rounded));
         let round = record::rounded;
         let command = record::command("bench link");
         let mut line = record::common("split-link/1", &command, options.seed);
@@ -108,9 +123,14 @@ impl Measured {
             "kbit_s": cell.kbit_s,
             "rtt_ms": cell.rtt_ms,
             "loss": cell.loss,
-            "p50_ms": round(figures.p50_ms),
-            "p95_ms": round(figures.p95_ms),
-            "p99_ms": round(figures.p99_ms),
+            "p50_ms": p50_ms,
+            "p95_ms": p95_ms,
+            "p99_ms": p99_ms,
+            "device_ms": round(figures.device_ms),
+            "device_slower": options.device_slower,
+            "slower_p50_ms": slower[0],
+            "slower_p95_ms": slower[1],
+            "slower_p99_ms": slower[2],
             "value": round(figures.value),
             "bytes": round(figures.bytes),
             "how": how.name(),
@@ -135,7 +155,7 @@ impl Measured {
     }
 
     /// A row below [`heads`].
-    pub(crate) fn row(&self, cell: Cell, mode: Mode) -> String {
+    pub(crate) fn row(&self, cell: Cell, mode: Mode, device_slower: u32) -> String {
         let link = format!(
             "{:>9} {:>7} {:>6} {:<12}",
             cell.kbit_s,
@@ -143,14 +163,13 @@ impl Measured {
             cell.loss * 100.0,
             mode.name()
         );
-        let Some(figures) = self.figures() else {
+        let Some(figures) = self.figures(device_slower) else {
             return format!("{link} none of {} requests was answered", self.requests());
         };
+        let [p50_ms, p95_ms, p99_ms] = figures.ms;
+        let [slower_p50_ms, slower_p95_ms, _] = figures.slower_ms;
         format!(
-            "{link} {:>9.1} {:>9.1} {:>9.1} {:>8.1} {:>8.1} {:>6} {:>7}",
-            figures.p50_ms,
-            figures.p95_ms,
-            figures.p99_ms,
+            "{link} {p50_ms:>9.1} {p95_ms:>9.1} {p99_ms:>9.1} {:>8.1} {:>8.1} {:>6} {:>7} {slower_p50_ms:>12.1} {slower_p95_ms:>9.1}",
             figures.value,
             figures.bytes,
             self.requests(),
@@ -159,10 +178,20 @@ impl Measured {
     }
 }
 
+/// Median, 95th and 99th percentile in milliseconds: the least time that so many of a hundred stayed within.
+fn percentiles(times_us: impl Iterator<Item = u64>) -> [f64; 3] {
+    let mut sorted: Vec<u64> = times_us.collect();
+    sorted.sort_unstable();
+    [50, 95, 99].map(|percent| {
+        let rank = (sorted.len() * percent).div_ceil(100).max(1);
+        sorted[rank - 1] as f64 / 1e3
+    })
+}
+
 /// Heads of the rows.
-pub(crate) fn heads() -> String {
+pub(crate) fn heads(device_slower: u32) -> String {
     format!(
-        "{:>9} {:>7} {:>6} {:<12} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6} {:>7}",
+        "{:>9} {:>7} {:>6} {:<12} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6} {:>7} {:>12} {:>9}",
         "kbit/s",
         "RTT ms",
         "loss %",
@@ -173,7 +202,9 @@ pub(crate) fn heads() -> String {
         "top-1 %",
         "bytes",
         "n",
-        "failed"
+        "failed",
+        format!("x{device_slower}: p50"),
+        "p95 ms"
     )
 }
 
@@ -182,7 +213,8 @@ mod tests {
     use super::*;
 
     fn answer(total_us: u64, class: u16) -> Value {
-        json!({"by": "edge", "late": false, "class": class, "bytes": 100, "us": {"total": total_us}})
+        json!({"by": "edge", "late": false, "class": class, "bytes": 100,
+            "us": {"total": total_us, "head": 700, "code": 300, "network": 9_000}})
     }
 
     #[test]
@@ -191,9 +223,12 @@ mod tests {
         for index in (1..=200).rev() {
             measured.add(&answer(index * 1_000, 3), 3).unwrap();
         }
-        let figures = measured.figures().unwrap();
-        let found = (figures.p50_ms, figures.p95_ms, figures.p99_ms);
-        assert_eq!(found, (100.0, 190.0, 198.0));
+        let figures = measured.figures(1).unwrap();
+        assert_eq!(figures.ms, [100.0, 190.0, 198.0]);
+        assert_eq!((figures.device_ms, figures.slower_ms), (1.0, figures.ms));
+        // Of each time one millisecond is the device's.
+        let figures = measured.figures(11).unwrap();
+        assert_eq!(figures.slower_ms, [110.0, 200.0, 208.0]);
         assert_eq!((figures.value, figures.bytes), (100.0, 100.0));
     }
 
@@ -206,9 +241,9 @@ mod tests {
             .add(&json!({"by": null, "why": "expired"}), 1)
             .unwrap();
         assert_eq!((measured.requests(), measured.failed), (3, 1));
-        let figures = measured.figures().unwrap();
+        let figures = measured.figures(1).unwrap();
         assert_eq!(
-            (figures.p50_ms, figures.p99_ms, figures.value),
+            (figures.ms[0], figures.ms[2], figures.value),
             (5.0, 7.0, 50.0)
         );
     }
@@ -217,13 +252,13 @@ mod tests {
     fn without_an_answer_there_are_no_figures() {
         let mut measured = Measured::default();
         measured.add(&json!({"by": null}), 0).unwrap();
-        assert_eq!(measured.figures(), None);
+        assert_eq!(measured.figures(50), None);
         let cell = Cell {
             kbit_s: 100,
             rtt_ms: 20.0,
             loss: 0.05,
         };
-        let row = measured.row(cell, Mode::Split);
+        let row = measured.row(cell, Mode::Split, 50);
         assert!(row.contains("none of 1 requests was answered"), "{row}");
     }
 }

@@ -8,15 +8,11 @@ use burn::tensor::Device;
 use split_backbone::embedded::{self, EmbeddedSplit};
 use split_backbone::rivals::{PictureCodec, encode};
 use split_backbone::{DataSource, EMBEDDED_NAME, Framing, LoadOptions, Part, Pictures};
-use split_runtime::MAX_BODY_BYTES;
 use tempfile::TempDir;
 
 use crate::leftovers;
 use crate::options::Options;
 use crate::program::folder::{MANIFEST, Model};
-
-/// Most that a frame adds to a file.
-const FRAME_BYTES: usize = 64;
 
 /// A folder that goes with the run.
 pub(crate) struct Work {
@@ -29,16 +25,15 @@ pub(crate) struct Work {
     pub(crate) name: String,
     pub(crate) split: String,
     pub(crate) rung: String,
+    /// How pictures are coded that are sent as files.
+    pub(crate) form: String,
     pub(crate) data: String,
-    pub(crate) pictures: Vec<PictureFiles>,
+    pub(crate) pictures: Vec<PictureFile>,
 }
 
-/// One picture as it is sent in each way, and the class that it has.
-pub(crate) struct PictureFiles {
-    /// Without loss: what a device has that splits or answers itself.
-    pub(crate) lossless: PathBuf,
-    /// The file that goes to the edge as it is.
-    pub(crate) sent: PathBuf,
+/// A picture without loss, and the class that it has.
+pub(crate) struct PictureFile {
+    pub(crate) path: PathBuf,
     pub(crate) label: u16,
 }
 
@@ -66,12 +61,13 @@ impl Work {
             set.len(),
             set.len().saturating_sub(count - options.requests)
         );
-        let pictures = write_pictures(folder.path(), &set, count, options.quality)?;
+        let pictures = write_pictures(folder.path(), &set, count)?;
         let data = options.data.as_ref();
         Ok(Self {
             models,
             model,
             split: backbone.split,
+            form: format!("{}-q{}", PictureCodec::WebP.name(), options.quality),
             rung: loaded.bank.rungs()[rung].name.clone(),
             data: data.map_or_else(|| EMBEDDED_NAME.to_owned(), kind_of),
             name: backbone.name,
@@ -127,30 +123,15 @@ fn pictures(
     Ok(loaded.with_context(|| format!("--data {data}"))?.pictures)
 }
 
-fn write_pictures(
-    folder: &Path,
-    set: &Pictures,
-    count: usize,
-    quality: u8,
-) -> Result<Vec<PictureFiles>> {
+fn write_pictures(folder: &Path, set: &Pictures, count: usize) -> Result<Vec<PictureFile>> {
     let size = (set.width(), set.height());
-    let write = |index: usize, codec: PictureCodec, ending: &str| -> Result<PathBuf> {
-        let coded = encode(codec, set.rgb8(index), size, quality)?;
-        ensure!(
-            codec != PictureCodec::WebP || coded.file.len() + FRAME_BYTES <= MAX_BODY_BYTES,
-            "a picture file of {} bytes, a message holds {MAX_BODY_BYTES}; give a lower --quality",
-            coded.file.len()
-        );
-        let path = folder.join(format!("{index}.{ending}"));
-        fs::write(&path, coded.file).with_context(|| format!("writing {}", path.display()))?;
-        Ok(path)
-    };
     let one = |index: usize| {
-        Ok(PictureFiles {
-            lossless: write(index, PictureCodec::Png, "png")?,
-            sent: write(index, PictureCodec::WebP, "webp")?,
-            label: set.labels()[index],
-        })
+        // No quality where nothing is lost.
+        let coded = encode(PictureCodec::Png, set.rgb8(index), size, 0)?;
+        let path = folder.join(format!("{index}.png"));
+        fs::write(&path, coded.file).with_context(|| format!("writing {}", path.display()))?;
+        let label = set.labels()[index];
+        Ok(PictureFile { path, label })
     };
     (0..count).map(one).collect()
 }

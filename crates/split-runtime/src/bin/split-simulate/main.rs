@@ -58,8 +58,14 @@ enum Command {
 #[derive(Args, Debug)]
 struct MenuOptions {
     /// Records of one backbone, one for each split point
-    #[arg(required = true)]
+    #[arg(required_unless_present = "measured")]
     records: Vec<PathBuf>,
+    /// A menu as `split-device --print-menu` measured it, in place of records and speeds
+    #[arg(long, value_name = "FILE", conflicts_with = "records")]
+    measured: Option<PathBuf>,
+    /// How many times slower than the device of --measured the one of the menu is
+    #[arg(long, default_value_t = 1, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=10_000), requires = "measured")]
+    device_slower: u32,
     /// Millions of multiply-accumulates a second on the device
     #[arg(long, default_value_t = 200.0)]
     device_mmacs: f64,
@@ -97,6 +103,21 @@ fn main() -> ExitCode {
 }
 
 fn menu(options: &MenuOptions) -> Result<()> {
+    let menu = match &options.measured {
+        Some(path) => menus::read(Some(path))?.on_slower_device(options.device_slower)?,
+        None => menu_of_records(options)?,
+    };
+    let json = menu.to_json();
+    match &options.out {
+        Some(path) => fs::write(path, json).with_context(|| format!("writing {}", path.display())),
+        None => {
+            print!("{json}");
+            Ok(())
+        }
+    }
+}
+
+fn menu_of_records(options: &MenuOptions) -> Result<Menu> {
     let speeds = Speeds {
         device_macs_per_s: options.device_mmacs * 1e6,
         edge_macs_per_s: options.edge_mmacs * 1e6,
@@ -110,12 +131,5 @@ fn menu(options: &MenuOptions) -> Result<()> {
         .map(|path| fs::read_to_string(path).with_context(|| format!("reading {}", path.display())))
         .collect::<Result<Vec<String>>>()?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let json = Menu::from_records(&texts, &speeds)?.to_json();
-    match &options.out {
-        Some(path) => fs::write(path, json).with_context(|| format!("writing {}", path.display())),
-        None => {
-            print!("{json}");
-            Ok(())
-        }
-    }
+    Ok(Menu::from_records(&texts, &speeds)?)
 }

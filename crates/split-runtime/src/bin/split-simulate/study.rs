@@ -101,6 +101,8 @@ pub(crate) struct Place {
 pub(crate) struct Compared {
     pub(crate) place: Place,
     pub(crate) rows: BTreeMap<String, Summary>,
+    /// Half intervals of how far ours is from each, run by run.
+    apart: BTreeMap<String, [f64; 2]>,
     cut: u64,
 }
 
@@ -187,9 +189,12 @@ fn compare(options: &Options, menu: &Menu, family: &Family, place: Place) -> Com
             runs.entry(name).or_default().push(run);
         }
     }
-    let rows = runs.into_iter().map(|(name, cell)| (name, cell.summary()));
+    let own = &runs[OWN];
+    let apart = runs.iter().map(|(name, cell)| (name.clone(), own.ci95_apart(cell)));
+    let rows = runs.iter().map(|(name, cell)| (name.clone(), cell.summary()));
     Compared {
         place,
+        apart: apart.collect(),
         rows: rows.collect(),
         cut,
     }
@@ -382,6 +387,8 @@ fn lines(options: &Options, all: &[Compared]) -> Vec<Value> {
                 "regret": round(regret(compared, row)),
                 "requests": row.requests,
                 "ci95_in_time": round(row.ci95_in_time),
+                "ci95_own_in_time": round(compared.apart[name][0]),
+                "ci95_own_value": round(compared.apart[name][1]),
                 "value_at_deadline": round(row.value_at_deadline),
                 "given_up": round(row.given_up),
                 "p50_ms": row.latency_ms[0],
