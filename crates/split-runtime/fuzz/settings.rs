@@ -1,6 +1,9 @@
 //! The law of settings files, for a crate that has `program::{allowed, settings}` of the programs at its root.
 
-#![allow(dead_code, reason = "what the programs do with settings besides reading them")]
+#![allow(
+    dead_code,
+    reason = "what the programs do with settings besides reading them"
+)]
 
 #[path = "../src/bin/split-device/config.rs"]
 mod device;
@@ -20,8 +23,14 @@ pub(crate) fn samples() -> [(&'static str, String); 2] {
     let [edge, device] = [edge::Cli::command(), device::Cli::command()];
     let sample = |printed: anyhow::Result<String>| printed.expect("defaults have a form in TOML");
     [
-        ("edge", sample(print(&edge::EdgeSettings::defaults(), &edge))),
-        ("device", sample(print(&device::DeviceSettings::defaults(), &device))),
+        (
+            "edge",
+            sample(print(&edge::EdgeSettings::defaults(), &edge)),
+        ),
+        (
+            "device",
+            sample(print(&device::DeviceSettings::defaults(), &device)),
+        ),
     ]
 }
 

@@ -11,7 +11,8 @@ use split_runtime::sim::{
     simulate_deciding, synthetic_trace,
 };
 use split_runtime::{
-    Choice, DynamicSplit, Fixed, Menu, Neurosurgeon, Own, OwnConfig, Plan, Policy, Throughput,
+    Choice, DynamicSplit, EntryKind, Fixed, Menu, Neurosurgeon, Own, OwnConfig, Plan, Policy,
+    Throughput,
 };
 
 const SWITCH_US: u64 = 10_000;
@@ -57,6 +58,28 @@ fn one_seed_gives_one_log_byte_for_byte_and_another_seed_another() {
         assert_eq!(log(1, index), log(1, index));
         assert_ne!(log(1, index), log(2, index));
     }
+}
+
+/// The whole network takes the device longer than requests are apart, and is the most accurate: what counts is how
+/// often it runs, and that others make up for it before anything is late.
+#[test]
+fn a_device_that_is_too_slow_for_every_request_takes_what_it_can() {
+    let menu = menu();
+    let scenario = scenario(3, Arc::new(Trace::constant(1_000_000)), 1_000);
+    let alone = |choice: &Choice| match choice {
+        Choice::Entry(index) => menu.entries()[*index].kind == EntryKind::DeviceOnly,
+        Choice::GiveUp => false,
+    };
+    let planned = plan(&scenario, &menu, SWITCH_US);
+    let wanted = planned.choices.iter().filter(|one| alone(one)).count();
+    assert!((300..590).contains(&wanted), "{wanted} of 600");
+    let mut oracle = Plan::new(planned.choices);
+    let best = play(&scenario, &menu, &mut oracle, SWITCH_US, false);
+    let mut own = Own::new(OwnConfig::default());
+    let played = play(&scenario, &menu, &mut own, SWITCH_US, false);
+    assert_eq!((best.in_time, played.in_time), (600, 600));
+    let behind = (best.points - played.points) / 600.0;
+    assert!(behind < 0.15, "{behind} points behind the oracle");
 }
 
 #[test]

@@ -21,8 +21,20 @@ use rand_pcg::Pcg32;
 
 /// What a value of a file may be replaced by.
 const VALUES: [&str; 14] = [
-    "0", "-1", "1", "18446744073709551615", "1e400", "nan", "\"\"", "\"[::1]:0\"", "\"edge:50051\"",
-    "\"wgpu:99999999999999999999\"", "[]", "[\"a\", \"\"]", "true", "{ x = 1 }",
+    "0",
+    "-1",
+    "1",
+    "18446744073709551615",
+    "1e400",
+    "nan",
+    "\"\"",
+    "\"[::1]:0\"",
+    "\"edge:50051\"",
+    "\"wgpu:99999999999999999999\"",
+    "[]",
+    "[\"a\", \"\"]",
+    "true",
+    "{ x = 1 }",
 ];
 
 fn folder() -> PathBuf {
@@ -50,7 +62,12 @@ fn the_corpus_names_every_setting() {
             fs::create_dir_all(folder()).unwrap();
             fs::write(&path, &text).unwrap();
         }
-        assert_eq!(fs::read_to_string(&path).unwrap(), text, "{}", path.display());
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            text,
+            "{}",
+            path.display()
+        );
     }
 }
 

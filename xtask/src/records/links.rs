@@ -41,7 +41,9 @@ fn table(model: &str, lines: &[&Value]) -> String {
             .or_default()
             .insert(word(line, "mode"), line);
     }
-    let slower = lines.first().map_or(f64::NAN, |line| number(line, "device_slower"));
+    let slower = lines
+        .first()
+        .map_or(f64::NAN, |line| number(line, "device_slower"));
     let slower = ["split", "picture", "alone"].map(|way| format!("{way}, device x{slower}"));
     let heads = [
         "kbit/s",

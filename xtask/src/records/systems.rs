@@ -266,7 +266,10 @@ impl<'a> Compared<'a> {
             false => format!("**{text}**"),
         });
         let points = format!("{points} ± {:.2}", number(self.oracle, "ci95_own_value"));
-        let ahead = format!("{ahead} ± {:.2}", 100.0 * number(self.fixed, "ci95_own_in_time"));
+        let ahead = format!(
+            "{ahead} ± {:.2}",
+            100.0 * number(self.fixed, "ci95_own_in_time")
+        );
         vec![
             format!("{family} x{scale}"),
             deadline.clone(),

@@ -156,7 +156,10 @@ impl Menu {
             head_us: entry.head_us.saturating_mul(u64::from(times)),
             ..entry.clone()
         };
-        Self::new(self.splits.clone(), self.entries.iter().map(slower).collect())
+        Self::new(
+            self.splits.clone(),
+            self.entries.iter().map(slower).collect(),
+        )
     }
 
     /// Best accuracy of all entries.

@@ -13,7 +13,7 @@ const PACKET_HEADER_BYTES: f64 = 52.0;
 const BLOCKED_MAX: f64 = 30.0;
 
 /// Rates with less weight don't count.
-const WEIGHT_LEAST: f64 = 2e-6;
+const WEIGHT_LEAST: f64 = 1e-5;
 
 /// Lengths of a frame and times at the edge that stand for all: index into the shortest, mean and
 /// longest that are usual, the same for the least, mean and longest time, and the weight.

@@ -30,19 +30,22 @@ pub struct OwnConfig {
     pub probe_us: u64,
     /// Round trip without bytes to start from, in microseconds.
     pub base_us: f64,
+    /// What the first picture after a change of split point takes longer on the device, in microseconds.
+    pub switch_us: u64,
 }
 
 impl Default for OwnConfig {
     fn default() -> Self {
         Self {
-            risk: 0.01,
+            risk: 0.05,
             dither_every: 8,
             dither_risk: 0.02,
-            patience: 3,
-            margin: 0.2,
-            thrift: 0.12,
+            patience: 1,
+            margin: 0.05,
+            thrift: 0.02,
             probe_us: 1_500_000,
             base_us: 30_000.0,
+            switch_us: 10_000,
         }
     }
 }
@@ -51,11 +54,13 @@ impl Default for OwnConfig {
 ///
 /// - The link's rate is a distribution that answers, missing answers and age change; each entry's
 ///   probability of being in time follows from it, its spread of lengths and the frames under way.
-/// - What an entry is charged with is its own risk and the later requests that it would block on
-///   a stalling link or a busy device. The most accurate entry wins among those charged at most
-///   [`OwnConfig::risk`] more than the least.
-/// - It leaves a split point at once when that has become risky and changes for a gain only after
-///   some patience; rungs change freely, since frames stand for themselves.
+/// - What an entry is charged with is its own risk, the later requests that it would block on a stalling
+///   link, and what the next request loses by a device that is still busy: the difference between the best it could
+///   have then and without a wait, of entries that leave the device some rest. So the whole network may run here
+///   although it takes longer than a period, until others have to make up for it. The most accurate entry
+///   wins among those charged at most [`OwnConfig::risk`] more than the least.
+/// - It leaves a split point at once when that has become risky and changes for a gain only above a
+///   margin, and after some patience; rungs change freely, since frames stand for themselves.
 /// - When nothing can be in time and frames are under way it gives up on the request.
 #[derive(Clone, Debug)]
 pub struct Own {
@@ -170,30 +175,70 @@ impl Own {
             period_us,
         );
         let wait_us = real(observation.device_wait_us);
-        let of = |entry: &Entry| {
-            let ready_us = wait_us + f64::from(observation.batch) * real(entry.head_us);
-            let mut prospect = if entry.is_sent() {
-                let edge_us = self.edge.usual(entry, observation.batch);
-                forecast.of(
-                    entry,
-                    observation.batch,
-                    ready_us,
-                    budget_us - ready_us,
-                    edge_us,
-                )
-            } else {
-                Prospect {
-                    in_time: f64::from(u8::from(ready_us <= budget_us)),
-                    blocked: 0.0,
-                }
-            };
-            // A device that is busy beyond the next request has to make up for it later.
-            if observation.period_us > 0 {
-                prospect.blocked += ((ready_us - period_us) / period_us).clamp(0.0, 10.0);
-            }
-            prospect
+        let pictures = f64::from(observation.batch);
+        let change_us = |from: Option<usize>, to: usize| match from {
+            Some(from) if from != to => real(self.config.switch_us),
+            _ => 0.0,
         };
-        menu.entries().iter().map(of).collect()
+        // What can be had with the device's part done `ready_us` from now and `spent_us` of the request's time gone.
+        let of = |entry: &Entry, ready_us: f64, spent_us: f64| match entry.is_sent() {
+            true => forecast.of(
+                entry,
+                observation.batch,
+                ready_us,
+                budget_us - spent_us,
+                self.edge.usual(entry, observation.batch),
+            ),
+            false => Prospect {
+                in_time: f64::from(u8::from(spent_us <= budget_us)),
+                blocked: 0.0,
+            },
+        };
+        let entries = menu.entries();
+        let ready_us: Vec<f64> = entries
+            .iter()
+            .map(|entry| {
+                wait_us + change_us(self.split, entry.split) + pictures * real(entry.head_us)
+            })
+            .collect();
+        let each = entries.iter().zip(&ready_us);
+        let mut prospects: Vec<Prospect> = each
+            .map(|(entry, &ready_us)| of(entry, ready_us, ready_us))
+            .collect();
+        if observation.period_us == 0 {
+            return prospects;
+        }
+        // Where the device is busy when the next request comes, that one has to make up for it: what this costs is the
+        // difference between what it could have then and without a wait. The next may come early.
+        let makes_up = make_up_for_a_wait(menu, &prospects, period_us / pictures);
+        let next_best = |split: Option<usize>, late_us: f64| {
+            let values = makes_up.iter().map(|&index| {
+                let entry = &entries[index];
+                let own_us = change_us(split, entry.split) + pictures * real(entry.head_us);
+                let spent_us = late_us + own_us;
+                entry.accuracy * of(entry, period_us + spent_us, spent_us).in_time
+            });
+            values.fold(0.0, f64::max)
+        };
+        let best = next_best(None, 0.0);
+        let worth = |index: usize| entries[index].accuracy * prospects[index].in_time;
+        let most = (0..entries.len()).map(worth).fold(0.0, f64::max);
+        let blocked: Vec<f64> = (0..entries.len())
+            .map(|index| {
+                let late_us = ready_us[index] - EARLY * period_us;
+                // What can't be chosen needs no second look.
+                if late_us <= 0.0 || worth(index) < most - HOPELESS_POINTS {
+                    return 0.0;
+                }
+                let lost = best - next_best(Some(entries[index].split), late_us);
+                let further = ((late_us - budget_us) / period_us).clamp(0.0, 10.0);
+                (lost / menu.accuracy_max().max(1.0)).max(0.0) + further
+            })
+            .collect();
+        for (prospect, blocked) in prospects.iter_mut().zip(blocked) {
+            prospect.blocked += blocked;
+        }
+        prospects
     }
 
     /// Some entry has at least [`CHANCE_LEAST`].
@@ -268,6 +313,31 @@ impl Own {
     }
 }
 
+/// Of each split point that leaves the device some of a period, the entry that promises most and the one that is done
+/// first: with these a device gets rid of a wait. Of all where there is none.
+fn make_up_for_a_wait(menu: &Menu, prospects: &[Prospect], period_us: f64) -> Vec<usize> {
+    let entries = menu.entries();
+    let rests = |index: &usize| real(entries[*index].head_us) < EARLY * period_us;
+    let any = (0..entries.len()).any(|index| rests(&index));
+    let mut chosen = Vec::new();
+    for split in 0..menu.splits().len() {
+        let of_split = || {
+            (0..entries.len())
+                .filter(move |&index| entries[index].split == split)
+                .filter(move |index| !any || rests(index))
+        };
+        let value = |index: usize| entries[index].accuracy * prospects[index].in_time;
+        chosen.extend(of_split().max_by(|&a, &b| value(a).total_cmp(&value(b))));
+        chosen.extend(of_split().min_by(|&a, &b| {
+            let [a, b] = [a, b].map(|index| (entries[index].head_us, entries[index].bytes_mean));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+        }));
+    }
+    chosen.sort_unstable();
+    chosen.dedup();
+    chosen
+}
+
 /// The entry whose frame leaves the device first; of these the smallest.
 fn soonest(menu: &Menu) -> usize {
     let entries = menu.entries();
@@ -278,6 +348,12 @@ fn soonest(menu: &Menu) -> usize {
     });
     first.unwrap_or(0)
 }
+
+/// Share of a period after which the next request may come.
+const EARLY: f64 = 0.9;
+
+/// Points below the best promise at which an entry isn't looked at closely.
+const HOPELESS_POINTS: f64 = 10.0;
 
 /// Best chance below which a request isn't worth a frame while others are under way.
 const CHANCE_LEAST: f64 = 0.03;

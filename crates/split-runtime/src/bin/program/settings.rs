@@ -40,9 +40,13 @@ where
 /// The settings of a file's text.
 ///
 /// # Errors
-/// For a key that is unknown or holds something else; the message names file, line and key.
-pub(crate) fn parse<S: DeserializeOwned>(path: &Path, text: &str) -> Result<S> {
-    toml::from_str(text).map_err(|error| at_line(path, text, &error))
+/// For a key that is unknown or holds something else; the message names file, line and key. For a number that TOML
+/// can't write again.
+pub(crate) fn parse<S: Serialize + DeserializeOwned>(path: &Path, text: &str) -> Result<S> {
+    let settings: S = toml::from_str(text).map_err(|error| at_line(path, text, &error))?;
+    let written = Table::try_from(&settings);
+    written.with_context(|| format!("{}: a number that no setting takes", path.display()))?;
+    Ok(settings)
 }
 
 /// A setting that has to be there.

@@ -125,12 +125,7 @@ pub(crate) fn measure(
 }
 
 /// Has one picture answered; gives the device's line.
-fn ask(
-    device: &mut Running,
-    picture: &PictureFile,
-    mode: Mode,
-    within: Duration,
-) -> Result<Value> {
+fn ask(device: &mut Running, picture: &PictureFile, mode: Mode, within: Duration) -> Result<Value> {
     device.tell(picture.path.as_os_str().as_encoded_bytes())?;
     let line = device.line(within)?;
     let answer: Value = serde_json::from_str(&line).context("the device's line")?;

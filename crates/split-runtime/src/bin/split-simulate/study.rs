@@ -190,8 +190,12 @@ fn compare(options: &Options, menu: &Menu, family: &Family, place: Place) -> Com
         }
     }
     let own = &runs[OWN];
-    let apart = runs.iter().map(|(name, cell)| (name.clone(), own.ci95_apart(cell)));
-    let rows = runs.iter().map(|(name, cell)| (name.clone(), cell.summary()));
+    let apart = runs
+        .iter()
+        .map(|(name, cell)| (name.clone(), own.ci95_apart(cell)));
+    let rows = runs
+        .iter()
+        .map(|(name, cell)| (name.clone(), cell.summary()));
     Compared {
         place,
         apart: apart.collect(),
@@ -230,6 +234,7 @@ fn play_all(
         patience: options.patience,
         margin: options.margin,
         thrift: options.thrift,
+        switch_us: options.switch_ms * 1_000,
         ..OwnConfig::default()
     };
     let mut played: Vec<_> = all_with(menu, &own)
