@@ -11,6 +11,7 @@ mod entry;
 mod forecast;
 #[cfg(feature = "menu")]
 mod menu_json;
+mod outlook;
 mod own;
 
 pub use baselines::{DynamicSplit, Fixed, Neurosurgeon, Plan, Throughput};

@@ -4,6 +4,7 @@ use super::base::BaseDelay;
 use super::baselines::real;
 use super::belief::{BASES, Belief};
 use super::forecast::{Forecast, Prospect, wire_bits};
+use super::outlook::Outlook;
 use super::{AnswerSeen, Choice, Entry, Menu, Observation, Policy};
 use crate::time::Time;
 
@@ -157,88 +158,29 @@ impl Own {
         seconds
     }
 
-    /// Prospects of every entry, with the device's own share of blocked requests.
+    /// Prospects of every entry, with what the device's own time costs the next request.
     fn prospects(&self, observation: &Observation<'_>, menu: &Menu, now: Time) -> Vec<Prospect> {
-        let period_us = real(observation.period_us.max(1));
-        let base_us = self.base.us();
         let [.., tail_us] = self.edge.usual(&menu.entries()[menu.smallest_sent()], 1);
-        let budget_us = real(observation.budget_us);
         // What counts is the rate while the frame passes.
         let mut belief = self.belief.clone();
-        belief.age(0.5 * budget_us / 1e6);
+        belief.age(0.5 * real(observation.budget_us) / 1e6);
         let forecast = Forecast::new(
             belief,
             observation.in_flight,
             now,
-            base_us,
+            self.base.us(),
             tail_us,
-            period_us,
+            real(observation.period_us.max(1)),
         );
-        let wait_us = real(observation.device_wait_us);
-        let pictures = f64::from(observation.batch);
-        let change_us = |from: Option<usize>, to: usize| match from {
-            Some(from) if from != to => real(self.config.switch_us),
-            _ => 0.0,
-        };
-        // What can be had with the device's part done `ready_us` from now and `spent_us` of the request's time gone.
-        let of = |entry: &Entry, ready_us: f64, spent_us: f64| match entry.is_sent() {
-            true => forecast.of(
-                entry,
-                observation.batch,
-                ready_us,
-                budget_us - spent_us,
-                self.edge.usual(entry, observation.batch),
-            ),
-            false => Prospect {
-                in_time: f64::from(u8::from(spent_us <= budget_us)),
-                blocked: 0.0,
-            },
-        };
-        let entries = menu.entries();
-        let ready_us: Vec<f64> = entries
-            .iter()
-            .map(|entry| {
-                wait_us + change_us(self.split, entry.split) + pictures * real(entry.head_us)
-            })
-            .collect();
-        let each = entries.iter().zip(&ready_us);
-        let mut prospects: Vec<Prospect> = each
-            .map(|(entry, &ready_us)| of(entry, ready_us, ready_us))
-            .collect();
-        if observation.period_us == 0 {
-            return prospects;
+        Outlook {
+            menu,
+            observation,
+            forecast,
+            edge: &self.edge,
+            split: self.split,
+            switch_us: real(self.config.switch_us),
         }
-        // Where the device is busy when the next request comes, that one has to make up for it: what this costs is the
-        // difference between what it could have then and without a wait. The next may come early.
-        let makes_up = make_up_for_a_wait(menu, &prospects, period_us / pictures);
-        let next_best = |split: Option<usize>, late_us: f64| {
-            let values = makes_up.iter().map(|&index| {
-                let entry = &entries[index];
-                let own_us = change_us(split, entry.split) + pictures * real(entry.head_us);
-                let spent_us = late_us + own_us;
-                entry.accuracy * of(entry, period_us + spent_us, spent_us).in_time
-            });
-            values.fold(0.0, f64::max)
-        };
-        let best = next_best(None, 0.0);
-        let worth = |index: usize| entries[index].accuracy * prospects[index].in_time;
-        let most = (0..entries.len()).map(worth).fold(0.0, f64::max);
-        let blocked: Vec<f64> = (0..entries.len())
-            .map(|index| {
-                let late_us = ready_us[index] - EARLY * period_us;
-                // What can't be chosen needs no second look.
-                if late_us <= 0.0 || worth(index) < most - HOPELESS_POINTS {
-                    return 0.0;
-                }
-                let lost = best - next_best(Some(entries[index].split), late_us);
-                let further = ((late_us - budget_us) / period_us).clamp(0.0, 10.0);
-                (lost / menu.accuracy_max().max(1.0)).max(0.0) + further
-            })
-            .collect();
-        for (prospect, blocked) in prospects.iter_mut().zip(blocked) {
-            prospect.blocked += blocked;
-        }
-        prospects
+        .prospects()
     }
 
     /// Some entry has at least [`CHANCE_LEAST`].
@@ -313,31 +255,6 @@ impl Own {
     }
 }
 
-/// Of each split point that leaves the device some of a period, the entry that promises most and the one that is done
-/// first: with these a device gets rid of a wait. Of all where there is none.
-fn make_up_for_a_wait(menu: &Menu, prospects: &[Prospect], period_us: f64) -> Vec<usize> {
-    let entries = menu.entries();
-    let rests = |index: &usize| real(entries[*index].head_us) < EARLY * period_us;
-    let any = (0..entries.len()).any(|index| rests(&index));
-    let mut chosen = Vec::new();
-    for split in 0..menu.splits().len() {
-        let of_split = || {
-            (0..entries.len())
-                .filter(move |&index| entries[index].split == split)
-                .filter(move |index| !any || rests(index))
-        };
-        let value = |index: usize| entries[index].accuracy * prospects[index].in_time;
-        chosen.extend(of_split().max_by(|&a, &b| value(a).total_cmp(&value(b))));
-        chosen.extend(of_split().min_by(|&a, &b| {
-            let [a, b] = [a, b].map(|index| (entries[index].head_us, entries[index].bytes_mean));
-            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-        }));
-    }
-    chosen.sort_unstable();
-    chosen.dedup();
-    chosen
-}
-
 /// The entry whose frame leaves the device first; of these the smallest.
 fn soonest(menu: &Menu) -> usize {
     let entries = menu.entries();
@@ -348,12 +265,6 @@ fn soonest(menu: &Menu) -> usize {
     });
     first.unwrap_or(0)
 }
-
-/// Share of a period after which the next request may come.
-const EARLY: f64 = 0.9;
-
-/// Points below the best promise at which an entry isn't looked at closely.
-const HOPELESS_POINTS: f64 = 10.0;
 
 /// Best chance below which a request isn't worth a frame while others are under way.
 const CHANCE_LEAST: f64 = 0.03;
@@ -395,7 +306,7 @@ impl Policy for Own {
 
 /// Time that an answer spends at the edge: its menu's time times a load, and what varies.
 #[derive(Clone, Copy, Debug)]
-struct EdgeTime {
+pub(super) struct EdgeTime {
     extra_us: f64,
     spread_us: f64,
 }
@@ -420,7 +331,7 @@ impl EdgeTime {
 
     /// Least, mean and longest time of an entry that are usual: one mean deviation below and two
     /// above.
-    fn usual(&self, entry: &Entry, batch: u32) -> [f64; 3] {
+    pub(super) fn usual(&self, entry: &Entry, batch: u32) -> [f64; 3] {
         let mean = real(entry.tail_batch_us(batch)) + self.extra_us;
         [-1.0, 0.0, 2.0].map(|times| (mean + times * self.spread_us).max(0.0))
     }
