@@ -39,8 +39,8 @@ impl Default for OwnConfig {
     fn default() -> Self {
         Self {
             risk: 0.05,
-            dither_every: 8,
-            dither_risk: 0.02,
+            dither_every: 4,
+            dither_risk: 0.2,
             patience: 1,
             margin: 0.05,
             thrift: 0.02,
@@ -400,7 +400,7 @@ mod tests {
             .iter()
             .filter(|&&choice| choice == Choice::Entry(expected));
         let found = own.rate_bit_per_s();
-        assert!(same.count() >= 80, "{rate} {budget_us}: {last:?} {found:?}");
+        assert!(same.count() >= 70, "{rate} {budget_us}: {last:?} {found:?}");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1_200)]
     requests: usize,
     /// Runs of each trace, each from another place
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 2)]
     runs: u64,
     /// Of a thousand packets, how many are lost and take 200 ms more
     #[arg(long, default_value_t = 0)]
