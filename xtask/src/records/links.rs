@@ -91,7 +91,11 @@ fn row(ways: &Ways<'_>) -> Vec<String> {
             |line| {
                 let [p50, p95, p99] =
                     ["p50_ms", "p95_ms", "p99_ms"].map(|at| number(line, &format!("{of}{at}")));
-                format!("{p50:.1} / {p95:.1} / {p99:.1}")
+                // Lines of older commands say nothing of slower devices.
+                match p50.is_nan() {
+                    true => "-".to_owned(),
+                    false => format!("{p50:.1} / {p95:.1} / {p99:.1}"),
+                }
             },
         )
     };
