@@ -53,6 +53,12 @@ impl Outlook<'_> {
     fn blocked_by_device(&self, prospects: &[Prospect], ready_us: &[f64]) -> Vec<f64> {
         let entries = self.menu.entries();
         let (period_us, budget_us) = (self.period_us(), real(self.observation.budget_us));
+        if ready_us
+            .iter()
+            .all(|&ready_us| ready_us <= EARLY * period_us)
+        {
+            return vec![0.0; entries.len()];
+        }
         let makes_up = self.makes_up_for_a_wait(prospects);
         let best = self.next_best(&makes_up, None, 0.0);
         let promise = |index: usize| entries[index].accuracy * prospects[index].in_time;
