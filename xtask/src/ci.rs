@@ -40,21 +40,21 @@ const LINT: &[Call] = &[call(&[
 
 const TESTS: &[Call] = &[call(&TEST)];
 
-/// Alone, because `--workspace` unifies features and would hide that a crate needs what it lacks.
+/// Alone, because `--workspace` unifies features and would hide that a crate needs what it lacks. Only
+/// checked: each set of features would have every dependency compiled anew to run tests that have just passed.
 const CORNERS: &[Call] = &[
-    call(&["test", "--package", "split-tensor", "--locked"]),
-    // Its own dev-dependency turns `grpc` and `sim` on. `models` and `bin` need Burn, which would be built
-    // a second time here; the tests of the whole workspace cover them.
-    call(&["test", "--package", "split-runtime", "--locked"]),
-    // The tests of the whole workspace must not turn `otel` on: Burn's build would change with it.
     call(&[
-        "test",
+        "check",
         "--package",
-        "split-runtime",
-        "--features",
-        "otel",
-        "--test",
-        "otel",
+        "split-tensor",
+        "--all-targets",
+        "--locked",
+    ]),
+    call(&[
+        "check",
+        "--package",
+        "split-tensor",
+        "--no-default-features",
         "--locked",
     ]),
     call(&["check", "--package", "split-runtime", "--locked"]),
@@ -66,11 +66,12 @@ const CORNERS: &[Call] = &[
         "grpc",
         "--locked",
     ]),
+    // Its own dev-dependency turns `grpc` and `sim` on.
     call(&[
         "check",
         "--package",
-        "split-tensor",
-        "--no-default-features",
+        "split-runtime",
+        "--all-targets",
         "--locked",
     ]),
 ];
@@ -114,6 +115,8 @@ const BACKENDS: &[Call] = &[call(&[
     "bench",
     "--test",
     "device_and_edge",
+    "--test",
+    "otel",
     "--test",
     "released_units",
     "--test",
