@@ -11,6 +11,7 @@
 //! - [`report_page`]: everything as one HTML page.
 //! - [`compare()`]: which steps of a run became slower than recorded, beyond the noise.
 //! - [`BackendName`]: what `--backend` understands.
+//! - [`KEPT_MEMORY`]: how one binary starts the other.
 //! - [`plan`]: where to cut and which rung to send, from documents, two computers and a link.
 
 mod backend_name;
@@ -18,6 +19,7 @@ mod chart;
 mod compare;
 mod curve;
 mod front;
+mod kept_memory;
 mod lines;
 mod link;
 mod links;
@@ -39,6 +41,7 @@ pub use compare::{
 };
 pub use curve::{BdRate, Curve, CurveError, Point, bd_rate};
 pub use front::{TradeOff, better_half, pareto_ranks};
+pub use kept_memory::KEPT_MEMORY;
 pub use lines::{LineError, check_line};
 pub use link::{LOSS_MAX, Link, PACKET_HEADER_BYTES, PACKET_PAYLOAD_BYTES, ProfileError};
 pub use page::{Assumed, RecordFile, report_page};

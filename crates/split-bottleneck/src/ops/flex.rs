@@ -12,6 +12,7 @@ use super::dense::{self, Extras};
 use super::depthwise;
 use super::geometry::ConvGeometry;
 use super::packed::{PackedWeights, Panels};
+use super::threads;
 use super::weight_gradient::{bias_gradient, weight_gradient};
 
 pub(super) type Tracked = FloatTensor<Autodiff<Flex>>;
@@ -281,9 +282,12 @@ pub(super) fn masked(mut grad: FlexTensor, output: &FlexTensor) -> FlexTensor {
     grad = owned(grad);
     with_floats(output, |output| {
         // Copies only where someone else holds the gradient too.
-        for (grad, output) in grad.storage_mut::<f32>().iter_mut().zip(output) {
-            *grad = if *output > 0.0 { *grad } else { 0.0 };
-        }
+        let grad = grad.storage_mut::<f32>();
+        threads::for_each_pair(grad, output, |grad, output| {
+            for (grad, output) in grad.iter_mut().zip(output) {
+                *grad = if *output > 0.0 { *grad } else { 0.0 };
+            }
+        });
     });
     grad
 }

@@ -2,10 +2,7 @@
 
 use pulp::Arch;
 
-use super::threads;
-
-/// Work of one pass over a value, in the multiply-adds that `threads` counts in.
-const PASS_MACS: usize = 16;
+use super::threads::{self, PASS_MACS};
 
 /// Sizes of a `[batch, channels, ..]` tensor whose last axes are taken together.
 #[derive(Clone, Copy, Debug)]

@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// Most entries of a menu: a decision looks at every one.
@@ -53,6 +54,12 @@ impl Entry {
     #[must_use]
     pub fn is_sent(&self) -> bool {
         self.kind != EntryKind::DeviceOnly
+    }
+
+    /// Which of two leaves the device first; of these the smaller.
+    pub(super) fn cmp_soonness(&self, other: &Self) -> Ordering {
+        let by_time = self.head_us.cmp(&other.head_us);
+        by_time.then(self.bytes_mean.total_cmp(&other.bytes_mean))
     }
 }
 

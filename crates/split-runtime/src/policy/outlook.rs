@@ -104,11 +104,7 @@ impl Outlook<'_> {
             };
             let promise = |index: usize| entries[index].accuracy * prospects[index].in_time;
             chosen.extend(of_split().max_by(|&a, &b| promise(a).total_cmp(&promise(b))));
-            chosen.extend(of_split().min_by(|&a, &b| {
-                let [a, b] =
-                    [a, b].map(|index| (entries[index].head_us, entries[index].bytes_mean));
-                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-            }));
+            chosen.extend(of_split().min_by(|&a, &b| entries[a].cmp_soonness(&entries[b])));
         }
         chosen.sort_unstable();
         chosen.dedup();

@@ -259,11 +259,8 @@ impl Own {
 fn soonest(menu: &Menu) -> usize {
     let entries = menu.entries();
     let sent = (0..entries.len()).filter(|&index| entries[index].is_sent());
-    let first = sent.min_by(|&a, &b| {
-        let [a, b] = [a, b].map(|index| (entries[index].head_us, entries[index].bytes_mean));
-        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-    });
-    first.unwrap_or(0)
+    sent.min_by(|&a, &b| entries[a].cmp_soonness(&entries[b]))
+        .unwrap_or(0)
 }
 
 /// Best chance below which a request isn't worth a frame while others are under way.

@@ -220,10 +220,16 @@ impl Process {
             let path = folder.path().join(name);
             fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
         }
-        let mut child = Command::new(python)
+        let mut command = Command::new(python);
+        command
             .arg(folder.path().join("network.py"))
             .arg(folder.path())
-            .env("OMP_NUM_THREADS", threads().to_string())
+            .env("OMP_NUM_THREADS", threads().to_string());
+        // Peers run as their users run them.
+        for (name, _) in records::KEPT_MEMORY {
+            command.env_remove(name);
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
