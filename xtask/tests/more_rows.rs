@@ -102,6 +102,8 @@ mod commands {
         let short = [
             "--steps",
             "3",
+            "--next-steps",
+            "2",
             "--warmup-steps",
             "1",
             "--no-rivals",
@@ -124,6 +126,18 @@ mod commands {
                 let apart = row.bytes_payload.unwrap() / (64.0 * channels);
                 assert!((0.4..1.1).contains(&apart), "{}: {apart}", row.name);
             }
+        }
+        // Its encoder stands in the place of the head, which is not counted.
+        let raw = document.rows.iter().find(|row| row.kind == "raw").unwrap();
+        let students: Vec<_> = document
+            .rows
+            .iter()
+            .filter(|row| row.kind == "entropic-student")
+            .collect();
+        assert_eq!(students.len(), 4);
+        for row in students {
+            assert!(row.device_params < row.unit_params, "{}", row.name);
+            assert_ne!(row.device_macs, raw.device_macs, "{}", row.name);
         }
         let output = lab("train", dir.path(), &["--units"]);
         assert!(!output.status.success());

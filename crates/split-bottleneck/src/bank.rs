@@ -301,7 +301,8 @@ impl Bank {
             encoder: unit.encoder,
             decoder: unit.decoder,
             codec,
-            activation: found.config.activation,
+            input: found.config.encoder_input(),
+            takes_pictures: found.config.takes_pictures(),
             device: device.clone(),
         })
     }

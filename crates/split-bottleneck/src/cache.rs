@@ -15,6 +15,8 @@ pub struct ActivationCache {
     shape: ActivationShape,
     classes: usize,
     activations: Vec<f32>,
+    /// Shape and values of the pictures, where they are kept.
+    pictures: Option<(ActivationShape, Vec<f32>)>,
     references: Vec<f32>,
     labels: Vec<i32>,
 }
@@ -65,7 +67,38 @@ impl ActivationCache {
         inputs: impl IntoIterator<Item = (Tensor<4>, Vec<i32>)>,
         limit_bytes: usize,
     ) -> Result<Self, CacheError> {
-        let mut cache = Self {
+        let mut cache = Self::empty();
+        for (input, labels) in inputs {
+            let activation = head.forward(input);
+            let reference = tail.forward(activation.clone());
+            cache.push(activation, None, reference, labels, limit_bytes)?;
+        }
+        Ok(cache)
+    }
+
+    /// The same, and keeps the pictures for unit encoders that take them in the place of activations
+    /// ([`UnitConfig::takes_pictures`](crate::UnitConfig::takes_pictures)).
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn build_with_pictures(
+        head: &impl Head,
+        tail: &impl Tail<Output = Tensor<2>>,
+        inputs: impl IntoIterator<Item = (Tensor<4>, Vec<i32>)>,
+        limit_bytes: usize,
+    ) -> Result<Self, CacheError> {
+        let mut cache = Self::empty();
+        for (input, labels) in inputs {
+            let activation = head.forward(input.clone());
+            let reference = tail.forward(activation.clone());
+            cache.push(activation, Some(input), reference, labels, limit_bytes)?;
+        }
+        Ok(cache)
+    }
+
+    fn empty() -> Self {
+        Self {
             shape: ActivationShape {
                 channels: 0,
                 height: 0,
@@ -73,44 +106,35 @@ impl ActivationCache {
             },
             classes: 0,
             activations: Vec::new(),
+            pictures: None,
             references: Vec::new(),
             labels: Vec::new(),
-        };
-        for (input, labels) in inputs {
-            let activation = head.forward(input);
-            let reference = tail.forward(activation.clone());
-            cache.push(activation, reference, labels, limit_bytes)?;
         }
-        Ok(cache)
     }
 
     fn push(
         &mut self,
         activation: Tensor<4>,
+        picture: Option<Tensor<4>>,
         reference: Tensor<2>,
         labels: Vec<i32>,
         limit_bytes: usize,
     ) -> Result<(), CacheError> {
-        let [n, channels, height, width] = activation.dims();
-        let shape = ActivationShape {
-            channels,
-            height,
-            width,
-        };
+        let n = activation.dims()[0];
+        let shape = shape_of(&activation);
+        let picture = picture.map(|picture| (shape_of(&picture), picture));
         if self.labels.is_empty() {
+            self.pictures = picture.as_ref().map(|(shape, _)| (*shape, Vec::new()));
             self.shape = shape;
             self.classes = reference.dims()[1];
         }
         if self.shape != shape {
-            let ActivationShape {
-                channels,
-                height,
-                width,
-            } = self.shape;
-            return Err(CacheError::Shape {
-                expected: [channels, height, width],
-                found: [shape.channels, shape.height, shape.width],
-            });
+            return Err(other_shape(self.shape, shape));
+        }
+        if let (Some((kept, _)), Some((found, _))) = (&self.pictures, &picture)
+            && kept != found
+        {
+            return Err(other_shape(*kept, *found));
         }
         if labels.len() != n {
             return Err(CacheError::Labels {
@@ -118,8 +142,9 @@ impl ActivationCache {
                 pictures: n,
             });
         }
+        let of_picture = picture.as_ref().map_or(0, |(shape, _)| shape.len());
         let needed_bytes =
-            (self.labels.len() + n) * (shape.len() + self.classes) * size_of::<f32>();
+            (self.labels.len() + n) * (shape.len() + of_picture + self.classes) * size_of::<f32>();
         if needed_bytes > limit_bytes {
             return Err(CacheError::Limit {
                 needed_bytes,
@@ -127,6 +152,9 @@ impl ActivationCache {
             });
         }
         self.activations.extend(floats(activation));
+        if let (Some((_, kept)), Some((_, picture))) = (&mut self.pictures, picture) {
+            kept.extend(floats(picture));
+        }
         self.references.extend(floats(reference));
         self.labels.extend(labels);
         Ok(())
@@ -141,11 +169,12 @@ impl ActivationCache {
         let mut activations = Vec::with_capacity(self.activations.len());
         let indices: Vec<usize> = (0..self.len()).collect();
         for chunk in indices.chunks(RESTORED_AT_ONCE) {
-            let frames = rung.encode(self.batch(chunk, device).activation)?;
+            let frames = rung.encode(rung.input(self.batch(chunk, device)))?;
             activations.extend(floats(rung.decode(&frames)?));
         }
         Ok(Self {
             activations,
+            pictures: self.pictures.clone(),
             shape: self.shape,
             classes: self.classes,
             references: self.references.clone(),
@@ -175,6 +204,12 @@ impl ActivationCache {
     #[must_use]
     pub fn shape(&self) -> ActivationShape {
         self.shape
+    }
+
+    /// Shape of one picture, where they are kept.
+    #[must_use]
+    pub fn picture_shape(&self) -> Option<ActivationShape> {
+        self.pictures.as_ref().map(|(shape, _)| *shape)
     }
 
     /// Class of each picture.
@@ -210,23 +245,44 @@ impl ActivationCache {
     /// When an index is not below [`len`](Self::len).
     #[must_use]
     pub fn batch(&self, indices: &[usize], device: &Device) -> Batch {
-        let ActivationShape {
-            channels,
-            height,
-            width,
-        } = self.shape;
         let n = indices.len();
-        let activation = gather(&self.activations, self.shape.len(), indices);
+        let maps = |shape: ActivationShape, values: &[f32]| {
+            let ActivationShape {
+                channels,
+                height,
+                width,
+            } = shape;
+            let rows = gather(values, shape.len(), indices);
+            Tensor::from_data(TensorData::new(rows, [n, channels, height, width]), device)
+        };
+        let activation = maps(self.shape, &self.activations);
+        let pictures = self.pictures.as_ref();
+        let pictures = pictures.map(|(shape, values)| maps(*shape, values));
         let reference = gather(&self.references, self.classes, indices);
         let labels: Vec<i32> = indices.iter().map(|index| self.labels[*index]).collect();
         Batch {
-            activation: Tensor::from_data(
-                TensorData::new(activation, [n, channels, height, width]),
-                device,
-            ),
+            activation,
+            pictures,
             reference: Tensor::from_data(TensorData::new(reference, [n, self.classes]), device),
             labels: Tensor::<1, Int>::from_data(TensorData::new(labels, [n]), device),
         }
+    }
+}
+
+fn shape_of(maps: &Tensor<4>) -> ActivationShape {
+    let [_, channels, height, width] = maps.dims();
+    ActivationShape {
+        channels,
+        height,
+        width,
+    }
+}
+
+fn other_shape(expected: ActivationShape, found: ActivationShape) -> CacheError {
+    let sides = |shape: ActivationShape| [shape.channels, shape.height, shape.width];
+    CacheError::Shape {
+        expected: sides(expected),
+        found: sides(found),
     }
 }
 

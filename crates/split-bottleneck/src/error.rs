@@ -60,6 +60,33 @@ pub enum ConfigError {
         /// Width of the activation.
         width: usize,
     },
+    /// An encoder of pictures gives another size than the activation's.
+    #[error(
+        "an encoder with a stride of {stride} makes nothing of {0}x{1} out of a picture of {2}x{3}",
+        activation[0], activation[1], picture[0], picture[1]
+    )]
+    Picture {
+        /// Height and width of the picture.
+        picture: [usize; 2],
+        /// Strides of the encoder's convolutions together.
+        stride: usize,
+        /// Height and width of the activation.
+        activation: [usize; 2],
+    },
+    /// The unit encoder takes pictures, and the cache has none for it.
+    #[error(
+        "the unit encoder takes pictures of {expected:?}, the cache keeps {}; build it with such pictures",
+        found.map_or_else(|| "none".to_owned(), |shape| format!("those of {shape:?}"))
+    )]
+    Pictures {
+        /// Channels, rows and columns that the encoder takes.
+        expected: [usize; 3],
+        /// Those of the cache.
+        found: Option<[usize; 3]>,
+    },
+    /// Encoder and decoder of Entropic Student go together.
+    #[error("a student's encoder and decoder only fit each other")]
+    Student,
     /// A size is beyond what a unit may have.
     #[error("{field}: {found}, allowed are {allowed}")]
     TooLarge {

@@ -79,7 +79,7 @@ pub fn evaluate(
     cache: &ActivationCache,
     device: &Device,
 ) -> Result<Evaluation, CodingError> {
-    let symbols = |chunk: &[usize]| rung.symbols(cache.batch(chunk, device).activation);
+    let symbols = |chunk: &[usize]| rung.symbols(rung.input(cache.batch(chunk, device)));
     evaluate_symbols(rung, symbols, tail, cache)
 }
 

@@ -147,6 +147,6 @@ pub use unit::{
     EncoderKind, Gdn, LightEncoder, MAX_ACTIVATION_VALUES, MAX_RELEASED_BYTES, MAX_SCALES,
     MAX_UNIT_PARAMETERS, MisshapenTensor, PaperDecoder, PaperEncoder, PatchDecoder, PatchEncoder,
     RefinedDecoder, RefinedEncoder, ReleasedError, ReleasedPlace, ReleasedTask, ReleasedUnit,
-    ResidualBlock, Scale, ScaleCountError, ScaleList, ScalesEncoder, Unit, UnitConfig, UnitDecoder,
-    UnitEncoder,
+    ResidualBlock, Scale, ScaleCountError, ScaleList, ScalesEncoder, StudentDecoder,
+    StudentEncoder, StudentLayers, Unit, UnitConfig, UnitDecoder, UnitEncoder,
 };

@@ -53,8 +53,7 @@ impl HuffmanRival {
         let indices = cache.spread(limit);
         let mut all = Vec::new();
         for chunk in indices.chunks(CHUNK) {
-            let activation = cache.batch(chunk, device).activation;
-            for symbols in rung.symbols(activation)? {
+            for symbols in rung.symbols(rung.input(cache.batch(chunk, device)))? {
                 all.extend_from_slice(symbols.values());
             }
         }
@@ -95,7 +94,7 @@ impl HuffmanRival {
         // Code words end in a whole byte: half a byte is lost on average.
         let mut tally = Tally::new(cache, 3.5);
         for chunk in indices.chunks(CHUNK) {
-            let symbols = rung.symbols(cache.batch(chunk, device).activation)?;
+            let symbols = rung.symbols(rung.input(cache.batch(chunk, device)))?;
             let mut values = Vec::with_capacity(chunk.len() * shape.len());
             for one in &symbols {
                 let frame = self.frame(one, header)?;

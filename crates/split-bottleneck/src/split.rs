@@ -29,6 +29,8 @@ pub trait Tail {
 pub struct Batch {
     /// Uncoded activations, `[n, channels, height, width]`.
     pub activation: Tensor<4>,
+    /// The pictures, `[n, 3, height, width]`, of a cache that keeps them.
+    pub pictures: Option<Tensor<4>>,
     /// Output of the unsplit tail on them, flattened, `[n, k]`.
     pub reference: Tensor<2>,
     /// Class of each picture, `[n]`.

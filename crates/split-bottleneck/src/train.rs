@@ -179,6 +179,7 @@ impl Training {
                 batch_size: config.batch_size,
             });
         }
+        unit_config.check_cache(cache)?;
         let drawn = || unit_config.init(device, &mut Pcg64::seed_from_u64(config.seed));
         let unit = drawn()?;
         let rectified = unit_config.is_rectified();
@@ -190,7 +191,7 @@ impl Training {
                 let order: Vec<usize> = (0..config.batch_size).collect();
                 let batch = cache.batch(&order, device);
                 // On a twin: the pass leaves its mark on running statistics.
-                let moments = symbol_moments(&drawn()?, unit_config, batch.activation);
+                let moments = symbol_moments(&drawn()?, unit_config, unit_config.input(&batch));
                 (unit, config.rate.init(&moments, rectified, device))
             }
         };
@@ -240,7 +241,7 @@ impl Training {
     ) -> Result<StepReport, TrainError> {
         let batch = self.next_batch(cache);
         let warming = self.step < self.config.warmup_steps;
-        let latent = self.unit.encoder.forward(batch.activation.clone());
+        let latent = self.unit.encoder.forward(self.unit_config.input(&batch));
         let latent = self.unit_config.divided(latent);
         let noisy = latent.clone() + self.noise(latent.dims());
         let symbols = straight_through_round(latent);

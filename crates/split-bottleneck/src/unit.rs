@@ -4,7 +4,9 @@ use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 use split_tensor::{LatentShape, Quantizer, QuantizerError};
 
+use crate::cache::ActivationCache;
 use crate::error::ConfigError;
+use crate::split::Batch;
 use crate::state::redraw;
 
 mod bottlenet;
@@ -16,6 +18,7 @@ mod refined;
 mod released;
 mod scales;
 mod size;
+mod student;
 
 pub use self::scales::{MAX_SCALES, Scale, ScaleCountError, ScaleList, ScalesEncoder};
 pub use self::size::{MAX_ACTIVATION_VALUES, MAX_UNIT_PARAMETERS};
@@ -29,6 +32,7 @@ pub use refined::{RefinedDecoder, RefinedEncoder};
 pub use released::{
     MAX_RELEASED_BYTES, MisshapenTensor, ReleasedError, ReleasedPlace, ReleasedTask, ReleasedUnit,
 };
+pub use student::{StudentDecoder, StudentEncoder, StudentLayers};
 
 /// Shape of the activation at the split point, for one picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +112,12 @@ pub enum EncoderKind {
     /// 3x3 with the stride to the latent, BN, sigmoid: values between 0 and 1 (BottleNet++, Shao and Zhang
     /// 2020).
     BottleNet,
+    /// 5x5 twice, each with a stride and divisive normalisation, and 2x2 to the latent, of the picture in the place of
+    /// the activation: signed symbols (Entropic Student, Matsubara et al. 2022).
+    Student {
+        /// Its sizes.
+        layers: StudentLayers,
+    },
 }
 
 /// Layout of the unit decoder (edge side).
@@ -152,6 +162,11 @@ pub enum DecoderKind {
     BottleNet {
         /// Rows and columns added at the end (PyTorch's `output_padding`).
         output_padding: [usize; 2],
+    },
+    /// 2x2 three times, with inverse divisive normalisation between them (Entropic Student).
+    Student {
+        /// Channels after the first and the second.
+        hidden: [usize; 2],
     },
 }
 
@@ -301,6 +316,70 @@ impl UnitConfig {
         }
     }
 
+    /// The layout of Entropic Student (Matsubara et al. 2022) for this picture, with the paper's proportions: an encoder
+    /// that takes the place of head and unit encoder, and a decoder that gives the activation of the cut.
+    /// Caches for it keep pictures ([`ActivationCache::build_with_pictures`](crate::ActivationCache::build_with_pictures)).
+    #[must_use]
+    pub fn student(
+        activation: ActivationShape,
+        picture: ActivationShape,
+        latent_channels: usize,
+        step: f32,
+    ) -> Self {
+        let stride = picture.height / activation.height.max(1);
+        let strides = match stride {
+            stride if stride > 2 && stride.is_multiple_of(2) => [stride / 2, 2],
+            stride => [stride, 1],
+        };
+        Self {
+            encoder: EncoderKind::Student {
+                layers: StudentLayers {
+                    picture,
+                    hidden: [4 * latent_channels, 2 * latent_channels],
+                    strides,
+                },
+            },
+            decoder: DecoderKind::Student {
+                hidden: [2 * activation.channels, activation.channels],
+            },
+            ..Self::conv(activation, latent_channels, stride, step)
+        }
+    }
+
+    /// What the unit encoder gets: the activation, or the picture.
+    #[must_use]
+    pub fn encoder_input(&self) -> ActivationShape {
+        match self.encoder {
+            EncoderKind::Student { layers } => layers.picture,
+            _ => self.activation,
+        }
+    }
+
+    /// Whether the unit encoder gets the picture, so that no head runs before it.
+    #[must_use]
+    pub fn takes_pictures(&self) -> bool {
+        matches!(self.encoder, EncoderKind::Student { .. })
+    }
+
+    /// Refuses a cache without the pictures that the encoder takes.
+    pub(crate) fn check_cache(&self, cache: &ActivationCache) -> Result<(), ConfigError> {
+        let (expected, found) = (self.encoder_input(), cache.picture_shape());
+        if !self.takes_pictures() || found == Some(expected) {
+            return Ok(());
+        }
+        let sides = |shape: ActivationShape| [shape.channels, shape.height, shape.width];
+        Err(ConfigError::Pictures {
+            expected: sides(expected),
+            found: found.map(sides),
+        })
+    }
+
+    /// What the unit encoder gets of a batch.
+    pub(crate) fn input(&self, batch: &Batch) -> Tensor<4> {
+        let pictures = batch.pictures.as_ref().filter(|_| self.takes_pictures());
+        pictures.unwrap_or(&batch.activation).clone()
+    }
+
     /// The quantizer of the latent: one step, or one for each channel.
     ///
     /// # Errors
@@ -394,6 +473,9 @@ impl UnitConfig {
             }
             EncoderKind::Scales { list } => UnitEncoder::Scales(ScalesEncoder::init(&list, device)),
             EncoderKind::BottleNet => UnitEncoder::BottleNet(BottleNetEncoder::init(self, device)),
+            EncoderKind::Student { layers } => {
+                UnitEncoder::Student(StudentEncoder::init(self, layers, device))
+            }
         };
         let decoder = match self.decoder {
             DecoderKind::Paper {
@@ -429,6 +511,9 @@ impl UnitConfig {
             }
             DecoderKind::BottleNet { output_padding } => {
                 UnitDecoder::BottleNet(BottleNetDecoder::init(self, output_padding, device))
+            }
+            DecoderKind::Student { hidden } => {
+                UnitDecoder::Student(StudentDecoder::init(self, hidden, device))
             }
         };
         Ok(redraw(Unit { encoder, decoder }, rng))
@@ -477,6 +562,8 @@ pub enum UnitEncoder {
     Scales(ScalesEncoder),
     /// One convolution and a sigmoid.
     BottleNet(BottleNetEncoder),
+    /// Three convolutions of the picture.
+    Student(StudentEncoder),
 }
 
 impl UnitEncoder {
@@ -484,7 +571,7 @@ impl UnitEncoder {
     ///
     /// # Shapes
     ///
-    /// - `activation`: `[n, channels, height, width]`
+    /// - `activation`: `[n, channels, height, width]`, of [`UnitConfig::encoder_input`]
     /// - output: `[n, latent channels, height', width']`
     #[must_use]
     pub fn forward(&self, activation: Tensor<4>) -> Tensor<4> {
@@ -496,6 +583,7 @@ impl UnitEncoder {
             Self::Refined(encoder) => encoder.forward(activation),
             Self::Scales(encoder) => encoder.forward(activation),
             Self::BottleNet(encoder) => encoder.forward(activation),
+            Self::Student(encoder) => encoder.forward(activation),
         }
     }
 }
@@ -518,6 +606,8 @@ pub enum UnitDecoder {
     Refined(RefinedDecoder),
     /// One transposed convolution.
     BottleNet(BottleNetDecoder),
+    /// Three convolutions.
+    Student(StudentDecoder),
 }
 
 impl UnitDecoder {
@@ -535,6 +625,7 @@ impl UnitDecoder {
             Self::Patch(decoder) => decoder.forward(latent),
             Self::Refined(decoder) => decoder.forward(latent),
             Self::BottleNet(decoder) => decoder.forward(latent),
+            Self::Student(decoder) => decoder.forward(latent),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! `train --published`: published bottlenecks without an entropy coder, trained on the same ground.
+//! `train --published`: published bottlenecks, trained on the same ground: two without an entropy coder, and Entropic
+//! Student.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use burn::module::Module as _;
 use split_backbone::Part;
 use split_bottleneck::{
@@ -12,10 +13,10 @@ use split_bottleneck::{
 };
 
 use crate::record::{Document, Row};
-use crate::report::{base_row, rung_row, test_cache};
+use crate::report::{base_row, rung_row, test_cache_keeping};
 use crate::rung::{Task, Trained, count, now};
 use crate::setup::Setup;
-use crate::train::TrainArgs;
+use crate::train::{Layout, Loss, TrainArgs, rungs_of, train_rungs};
 
 /// Bits of each value that is sent, in both papers.
 const BITS: u32 = 8;
@@ -26,7 +27,12 @@ const RANGE_PICTURES: usize = 2000;
 /// The price of the rate: what is sent has a fixed length.
 const FREE: f64 = 1e-9;
 
-/// A bottleneck as its paper has it.
+/// Kind of Entropic Student's rows.
+const STUDENT: &str = "entropic-student";
+/// Its share of the learning rate: without batch norms it takes smaller steps.
+const STUDENT_PACE: f64 = 0.25;
+
+/// A bottleneck without an entropy coder, as its paper has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Published {
     /// Channel reduction and bottleneck quantization (arXiv 2007.15818): trained to restore the activation.
@@ -59,8 +65,49 @@ impl Published {
     }
 }
 
-/// Trains the bottlenecks of both papers.
+/// Trains the bottlenecks of all three papers.
 pub(crate) fn train(
+    setup: &Setup,
+    args: &TrainArgs,
+    cache: &ActivationCache,
+    out: &Path,
+    stop: &AtomicBool,
+) -> Result<Vec<Trained>> {
+    let mut trained = integers(setup, args, cache, out, stop)?;
+    trained.extend(students(setup, args, cache, out, stop)?);
+    Ok(trained)
+}
+
+/// Entropic Student (Matsubara et al. 2022): its layout, trained as ours are, so that what differs is where the encoder
+/// stands and how much it costs. The tail stays frozen; the paper goes on to train it too.
+fn students(
+    setup: &Setup,
+    args: &TrainArgs,
+    cache: &ActivationCache,
+    out: &Path,
+    stop: &AtomicBool,
+) -> Result<Vec<Trained>> {
+    let picture = cache.picture_shape();
+    let picture = picture.context("the cache was built without pictures")?;
+    let channels = (3 * cache.shape().channels).div_ceil(4);
+    let unit = UnitConfig::student(cache.shape(), picture, channels, 0.5);
+    if let Err(error) = unit.latent_shape() {
+        eprintln!("{STUDENT} is left out at this cut: {error}");
+        return Ok(Vec::new());
+    }
+    let layout = Layout {
+        loss: Loss::Logits,
+        kind: STUDENT,
+        word: STUDENT,
+        unit,
+        from_klt: false,
+        pace: STUDENT_PACE,
+    };
+    train_rungs(setup, args, rungs_of(args, &layout), cache, out, stop)
+}
+
+/// The bottlenecks that send integers.
+fn integers(
     setup: &Setup,
     args: &TrainArgs,
     cache: &ActivationCache,
@@ -126,18 +173,22 @@ pub(crate) fn measure(
     document: &mut Document,
 ) -> Result<()> {
     let pictures = setup.pictures(Part::Test)?;
-    let cache = test_cache(setup, &pictures)?;
+    let cache = test_cache_keeping(true, setup, &pictures)?;
     let base = base_row(setup, args.seed, &pictures)?;
     let rungs = trained.iter().map(|one| one.rung.clone()).collect();
     let bank = Bank::new(setup.opened.note.clone(), rungs)?;
     for (index, one) in trained.iter().enumerate() {
         let codec = bank.open(index, &setup.device)?;
         let result = evaluate(&codec, &setup.opened.tail, &cache, &setup.device)?;
-        document.rows.push(Row {
+        let row = rung_row(&base, setup, one, &codec, &result)?;
+        document.rows.push(match one.rung.kind == STUDENT {
+            true => row,
             // What is sent has a fixed length: there is nothing to estimate.
-            estimated_bytes: None,
-            flush_bytes: None,
-            ..rung_row(&base, setup, one, &codec, &result)?
+            false => Row {
+                estimated_bytes: None,
+                flush_bytes: None,
+                ..row
+            },
         });
     }
     Ok(())

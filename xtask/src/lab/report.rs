@@ -96,8 +96,17 @@ pub(crate) fn test_cache(
     setup: &Setup,
     pictures: &Pictures,
 ) -> Result<split_bottleneck::ActivationCache> {
+    test_cache_keeping(false, setup, pictures)
+}
+
+/// The same; with `keeps_pictures` the pictures are in it too.
+pub(crate) fn test_cache_keeping(
+    keeps_pictures: bool,
+    setup: &Setup,
+    pictures: &Pictures,
+) -> Result<split_bottleneck::ActivationCache> {
     let bar = bar(pictures.len(), "head on test");
-    let cache = setup.cache(pictures, false, |n| bar.inc(count(n)))?;
+    let cache = setup.cache_keeping(keeps_pictures, pictures, false, |n| bar.inc(count(n)))?;
     bar.finish_and_clear();
     Ok(cache)
 }
@@ -167,12 +176,16 @@ pub(crate) fn rung_row(
     debug_assert_eq!(setup.opened.note.split, setup.opened.point.to_string());
     let encoder = count(codec.encoder_parameters);
     let decoder = count(codec.decoder_parameters);
+    let (head_macs, head_params) = match one.rung.config.takes_pictures() {
+        true => (0, 0),
+        false => (base.device_macs, base.device_params),
+    };
     Ok(Row {
         name: one.rung.name.clone(),
         kind: one.rung.kind.clone(),
         value: evaluation.top1(),
-        device_macs: base.device_macs + count(one.rung.config.encoder_macs()),
-        device_params: base.device_params + encoder,
+        device_macs: head_macs + count(one.rung.config.encoder_macs()),
+        device_params: head_params + encoder,
         edge_params: base.edge_params + decoder,
         unit_params: encoder + decoder,
         lambda: Some(one.rung.lambda),

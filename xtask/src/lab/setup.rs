@@ -177,6 +177,17 @@ impl Setup {
         &self,
         pictures: &Pictures,
         flips: bool,
+        on_batch: impl FnMut(usize),
+    ) -> Result<ActivationCache> {
+        self.cache_keeping(false, pictures, flips, on_batch)
+    }
+
+    /// The same; with `keeps_pictures` the pictures are in it too, for units that take them.
+    pub(crate) fn cache_keeping(
+        &self,
+        keeps_pictures: bool,
+        pictures: &Pictures,
+        flips: bool,
         mut on_batch: impl FnMut(usize),
     ) -> Result<ActivationCache> {
         let labels: Vec<i32> = pictures.labels().iter().map(|l| i32::from(*l)).collect();
@@ -196,12 +207,12 @@ impl Setup {
             let input = if flip { input.flip([3]) } else { input };
             (input, labels[range].to_vec())
         });
-        Ok(ActivationCache::build(
-            &self.opened.head,
-            &self.opened.tail,
-            batches,
-            CACHE_BYTES,
-        )?)
+        let (head, tail) = (&self.opened.head, &self.opened.tail);
+        Ok(if keeps_pictures {
+            ActivationCache::build_with_pictures(head, tail, batches, CACHE_BYTES)?
+        } else {
+            ActivationCache::build(head, tail, batches, CACHE_BYTES)?
+        })
     }
 
     /// Pictures to which the whole backbone gives their label.

@@ -20,7 +20,7 @@ use crate::values::{at_least_one, positive};
 use crate::{baselines, continuous, published, report, run_folder, tail_norms};
 
 /// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
-const FRAME_OVERHEAD_BYTES: f64 = 14.0;
+pub(crate) const FRAME_OVERHEAD_BYTES: f64 = 14.0;
 /// Training pictures whose symbols are counted for the tables.
 pub(crate) const TABLE_PICTURES: usize = 6000;
 /// Training pictures from which principal components are taken.
@@ -198,8 +198,9 @@ pub(crate) struct TrainArgs {
     /// Also measure PCA, clip-and-quantize, int8, int4, and Huffman on the trained rungs.
     #[arg(long)]
     pub(crate) baselines: bool,
-    /// Also train published bottlenecks that send integers of eight bits: CR+BQ (arXiv 2007.15818) and
-    /// BottleNet++, each with 1, 2, 3, 6 and 9 channels.
+    /// Also train published bottlenecks: CR+BQ (arXiv 2007.15818) and BottleNet++, which send integers of eight bits,
+    /// each with 1, 2, 3, 6 and 9 channels; and Entropic Student at the sizes of --target-bytes, whose encoder
+    /// takes the picture in the place of the head.
     #[arg(long)]
     pub(crate) published: bool,
     /// Also measure the trained rungs with a tail whose batch norms are fitted to what they restore: statistics alone
@@ -291,7 +292,7 @@ pub(crate) fn check_rungs(
 }
 
 /// One rung to train.
-struct Plan {
+pub(crate) struct Plan {
     loss: Loss,
     kind: &'static str,
     name: String,
@@ -314,10 +315,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         pictures.len() * if args.no_flips { 1 } else { 2 },
         "activations",
     );
-    let cache = setup.cache(&pictures, !args.no_flips, |n| bar.inc(count(n)))?;
+    let flips = !args.no_flips;
+    let cache = setup.cache_keeping(args.published, &pictures, flips, |n| bar.inc(count(n)))?;
     bar.finish_and_clear();
     let stop = stop_flag()?;
-    let trained = train_rungs(&setup, args, &cache, &out, &stop)?;
+    let trained = train_rungs(&setup, args, plans(args, &cache), &cache, &out, &stop)?;
     let published = if args.published {
         published::train(&setup, args, &cache, &out, &stop)?
     } else {
@@ -382,17 +384,18 @@ fn save_bank(bank: &Bank, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All rungs of all layouts, each from its neighbour.
-fn train_rungs(
+/// All of these rungs, those of a layout each from its neighbour.
+pub(crate) fn train_rungs(
     setup: &Setup,
     args: &TrainArgs,
+    plans: Vec<Plan>,
     cache: &ActivationCache,
     out: &Path,
     stop: &AtomicBool,
 ) -> Result<Vec<Trained>> {
     let mut trained = Vec::new();
     let mut warm: Option<WarmStart> = None;
-    for plan in plans(args, cache.shape()) {
+    for plan in plans {
         if plan.first {
             warm = None;
         }
@@ -427,8 +430,9 @@ impl std::fmt::Debug for RunIdentity<'_> {
     }
 }
 
-fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
-    let objectives: Vec<Objective> = if !args.lambda.is_empty() {
+/// What each rung of a layout aims at.
+fn objectives(args: &TrainArgs) -> Vec<Objective> {
+    if !args.lambda.is_empty() {
         args.lambda.iter().map(|l| Objective::Lambda(*l)).collect()
     } else {
         let targets = if args.target_bytes.is_empty() {
@@ -443,43 +447,77 @@ fn plans(args: &TrainArgs, shape: ActivationShape) -> Vec<Plan> {
                 start: 0.1,
             })
             .collect()
-    };
+    }
+}
+
+/// A layout to train at all rates.
+pub(crate) struct Layout {
+    pub(crate) loss: Loss,
+    /// Kind of the rows.
+    pub(crate) kind: &'static str,
+    /// First word of the rungs' names.
+    pub(crate) word: &'static str,
+    pub(crate) unit: UnitConfig,
+    /// Whether its first rung starts from principal components.
+    pub(crate) from_klt: bool,
+    /// Its share of the learning rate.
+    pub(crate) pace: f64,
+}
+
+fn plans(args: &TrainArgs, cache: &ActivationCache) -> Vec<Plan> {
     let mut plans = Vec::new();
     for (place, kind) in args.units.iter().enumerate() {
         let loss = args.loss.unwrap_or(kind.default_loss());
-        let record_kind = kind.record_kind(loss);
         let unit = kind.unit(
-            shape,
+            cache.shape(),
             args.latent_channels,
             args.stride,
             args.step_at(place),
         );
-        for (index, objective) in objectives.iter().enumerate() {
-            let first = index == 0;
-            plans.push(Plan {
+        plans.extend(rungs_of(
+            args,
+            &Layout {
                 loss,
-                kind: record_kind,
-                name: format!("{}-{}", kind.word(loss), index + 1),
-                unit: unit.clone(),
-                first,
-                from_klt: first && kind.starts_as_klt(),
-                train: TrainConfig {
-                    steps: if first { args.steps } else { args.next_steps },
-                    warmup_steps: if first { args.warmup_steps } else { 0 },
-                    batch_size: args.batch_size,
-                    learning_rate: args.learning_rate * if first { 1.0 } else { 0.5 },
-                    rate_learning_rate: 0.02,
-                    objective: *objective,
-                    rate: args.rate.kind(),
-                    proxy: Proxy::default(),
-                    mixing: args.mixing,
-                    // Each rung draws an order of its own.
-                    seed: args.seed.wrapping_mul(1000).wrapping_add(count(index)),
-                },
-            });
-        }
+                kind: kind.record_kind(loss),
+                word: kind.word(loss),
+                unit,
+                from_klt: kind.starts_as_klt(),
+                pace: 1.0,
+            },
+        ));
     }
     plans
+}
+
+/// The rungs of a layout, each to start from the one before.
+pub(crate) fn rungs_of(args: &TrainArgs, layout: &Layout) -> Vec<Plan> {
+    let objectives = objectives(args);
+    let rungs = objectives.iter().enumerate().map(|(index, objective)| {
+        let first = index == 0;
+        let share = if first { 1.0 } else { 0.5 };
+        Plan {
+            loss: layout.loss,
+            kind: layout.kind,
+            name: format!("{}-{}", layout.word, index + 1),
+            unit: layout.unit.clone(),
+            first,
+            from_klt: first && layout.from_klt,
+            train: TrainConfig {
+                steps: if first { args.steps } else { args.next_steps },
+                warmup_steps: if first { args.warmup_steps } else { 0 },
+                batch_size: args.batch_size,
+                learning_rate: args.learning_rate * share * layout.pace,
+                rate_learning_rate: 0.02,
+                objective: *objective,
+                rate: args.rate.kind(),
+                proxy: Proxy::default(),
+                mixing: args.mixing,
+                // Each rung draws an order of its own.
+                seed: args.seed.wrapping_mul(1000).wrapping_add(count(index)),
+            },
+        }
+    });
+    rungs.collect()
 }
 
 fn default_targets(args: &TrainArgs) -> Vec<f64> {

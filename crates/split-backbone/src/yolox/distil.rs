@@ -167,6 +167,7 @@ mod tests {
         let activation = Tensor::<4>::from_data(TensorData::new(values, [1, 16, 8, 8]), &device);
         let batch = Batch {
             activation: activation.clone(),
+            pictures: None,
             reference: Tensor::zeros([1, 1], &device),
             labels: Tensor::<1, Int>::zeros([1], &device),
         };

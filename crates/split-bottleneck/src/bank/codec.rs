@@ -5,6 +5,7 @@ use split_tensor::{
 
 use super::CodingError;
 use crate::cache::floats;
+use crate::split::Batch;
 use crate::unit::{ActivationShape, UnitDecoder, UnitEncoder};
 
 /// A rung on a compute device: activations to frames on the device side, frames to
@@ -16,7 +17,9 @@ pub struct RungCodec {
     pub(super) codec: Codec,
     /// In the place of the codec's frames where the latents of several tensors share one.
     pub(super) bundle: Option<BundleCodec>,
-    pub(super) activation: ActivationShape,
+    /// What the unit encoder gets, and whether that is the picture.
+    pub(super) input: ActivationShape,
+    pub(super) takes_pictures: bool,
     pub(super) device: Device,
     /// Parameters of the unit encoder.
     pub encoder_parameters: usize,
@@ -74,11 +77,19 @@ impl RungCodec {
         }
     }
 
+    /// What the unit encoder gets of a batch: its activations, or its pictures
+    /// ([`UnitConfig::takes_pictures`](crate::UnitConfig::takes_pictures)) where it has them.
+    #[must_use]
+    pub fn input(&self, batch: Batch) -> Tensor<4> {
+        let pictures = batch.pictures.filter(|_| self.takes_pictures);
+        pictures.unwrap_or(batch.activation)
+    }
+
     /// What the unit encoder makes of an activation, before rounding; it stays on the device.
     ///
     /// # Shapes
     ///
-    /// - `activation`: `[n, channels, height, width]`
+    /// - `activation`: `[n, channels, height, width]`, of [`UnitConfig::encoder_input`](crate::UnitConfig::encoder_input)
     /// - output: `[n, latent channels, height', width']`
     ///
     /// # Errors
@@ -91,12 +102,12 @@ impl RungCodec {
             height,
             width,
         };
-        if found != self.activation {
+        if found != self.input {
             let ActivationShape {
                 channels: c,
                 height: h,
                 width: w,
-            } = self.activation;
+            } = self.input;
             return Err(CodingError::Activation {
                 expected: [c, h, w],
                 found: [channels, height, width],

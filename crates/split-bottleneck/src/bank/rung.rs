@@ -151,7 +151,8 @@ impl Rung {
             source,
         };
         let unit = opened(name, config, weights, training.device)?;
-        let [low, high] = latent_range(&unit, training);
+        config.check_cache(training.cache).map_err(refused)?;
+        let [low, high] = latent_range(config, &unit, training);
         let levels = 1_u16 << bits.clamp(2, 11);
         let config = UnitConfig {
             step: (high - low) / f32::from(levels - 1),
@@ -308,7 +309,7 @@ pub(crate) fn coded_bits(
 }
 
 /// The smallest and the largest value of the latents of training pictures.
-fn latent_range(unit: &Unit, training: TablePictures<'_>) -> [f32; 2] {
+fn latent_range(config: &UnitConfig, unit: &Unit, training: TablePictures<'_>) -> [f32; 2] {
     let TablePictures {
         cache,
         limit,
@@ -317,7 +318,9 @@ fn latent_range(unit: &Unit, training: TablePictures<'_>) -> [f32; 2] {
     } = training;
     let mut range = [f32::INFINITY, f32::NEG_INFINITY];
     for chunk in cache.spread(limit).chunks(CHUNK) {
-        let latent = unit.encoder.forward(cache.batch(chunk, device).activation);
+        let latent = unit
+            .encoder
+            .forward(config.input(&cache.batch(chunk, device)));
         for value in floats(latent) {
             range = [range[0].min(value), range[1].max(value)];
         }
@@ -341,12 +344,15 @@ fn training_symbols(
     limit: usize,
     device: &Device,
 ) -> Result<Vec<Symbols>, ConfigError> {
+    config.check_cache(cache)?;
     let shape = config.latent_shape()?;
     let quantizer = config.quantizer()?;
     let indices = cache.spread(limit);
     let mut symbols = Vec::with_capacity(indices.len());
     for chunk in indices.chunks(CHUNK) {
-        let latent = unit.encoder.forward(cache.batch(chunk, device).activation);
+        let latent = unit
+            .encoder
+            .forward(config.input(&cache.batch(chunk, device)));
         for values in floats(latent).chunks_exact(shape.len()) {
             let latent = Latent::new(shape, values.to_vec())?;
             // A latent that is no number was refused while training; nothing to count here.

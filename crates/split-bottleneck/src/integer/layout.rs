@@ -64,6 +64,10 @@ pub(super) fn float_branches(rung: &Rung) -> Result<Vec<Vec<FloatLayer>>, Intege
             return Err(IntegerError::Unsupported { what });
         }
         EncoderKind::BottleNet => return Err(IntegerError::Unsupported { what: "a sigmoid" }),
+        EncoderKind::Student { .. } => {
+            let what = "divisive normalisation";
+            return Err(IntegerError::Unsupported { what });
+        }
     };
     Ok(vec![chain])
 }

@@ -144,6 +144,7 @@ impl ContinuousTraining {
                 batch_size: config.batch_size,
             });
         }
+        unit_config.check_cache(cache)?;
         let drawn = || {
             let fresh = unit_config.init(device, &mut Pcg64::seed_from_u64(config.seed))?;
             match weights {
@@ -155,7 +156,7 @@ impl ContinuousTraining {
         // On a twin: the pass leaves its mark on running statistics.
         let latent = drawn()?
             .encoder
-            .forward(cache.batch(&order, device).activation)
+            .forward(unit_config.input(&cache.batch(&order, device)))
             .detach();
         let [_, channels, height, width] = latent.dims();
         let rates = config
@@ -206,7 +207,7 @@ impl ContinuousTraining {
         let warming = self.step < self.config.warmup_steps;
         let anchor = if warming { 0 } else { self.drawn_anchor() };
         let factor = self.config.anchors[anchor];
-        let latent = self.unit.encoder.forward(batch.activation.clone());
+        let latent = self.unit.encoder.forward(self.unit_config.input(&batch));
         let [_, channels, _, _] = latent.dims();
         let factors = self.steps.factors(factor).reshape([1, channels, 1, 1]);
         let scaled = self.unit_config.divided(latent) / factors.clone();

@@ -64,11 +64,12 @@ impl WarmStart {
         let unit = load_state(fresh, &self.unit)?.valid();
         let every = cache.len().div_ceil(TRIED_PICTURES);
         let indices: Vec<usize> = (0..cache.len()).step_by(every).collect();
-        let activations = cache.batch(&indices, &device.clone().inner()).activation;
-        let latents = latents(&unit, unit_config, activations.clone())?;
+        unit_config.check_cache(cache)?;
+        let inputs = unit_config.input(&cache.batch(&indices, &device.clone().inner()));
+        let latents = latents(&unit, unit_config, inputs.clone())?;
         let mut config = unit_config.clone();
         config.step = step_for(unit_config, &latents, bits)?;
-        let moments = symbol_moments(&unit, &config, activations);
+        let moments = symbol_moments(&unit, &config, inputs);
         let rate = train.rate.init(&moments, config.is_rectified(), device);
         let start = Self {
             rate: module_state(&rate),

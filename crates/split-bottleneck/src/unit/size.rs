@@ -1,5 +1,6 @@
 //! What a unit costs, and which sizes it may have.
 
+use super::student;
 use super::{ActivationShape, DecoderKind, EncoderKind, Scale, UnitConfig};
 use crate::error::ConfigError;
 
@@ -17,16 +18,23 @@ impl UnitConfig {
     /// Multiply-accumulates of the unit encoder for one picture.
     #[must_use]
     pub fn encoder_macs(&self) -> usize {
+        if let EncoderKind::Student { layers } = self.encoder {
+            return whole(student::encoder_costs(self, layers).macs());
+        }
         whole(product(&self.latent_size()).saturating_mul(self.encoder_weights()))
     }
 
     /// Multiply-accumulates of the unit decoder for one picture.
     #[must_use]
     pub fn decoder_macs(&self) -> usize {
+        if let DecoderKind::Student { hidden } = self.decoder {
+            return whole(student::decoder_costs(self, hidden).macs());
+        }
         whole(product(&self.latent_size()).saturating_mul(self.decoder_weights()))
     }
 
-    /// Weights of the unit encoder, each of which is used once for every pixel of the latent; without batch norms.
+    /// Weights of the unit encoder, each of which is used once for every pixel of the latent, but in a student;
+    /// without batch norms.
     fn encoder_weights(&self) -> u64 {
         let ActivationShape { channels, .. } = self.activation;
         let latent = self.latent_channels;
@@ -62,6 +70,7 @@ impl UnitConfig {
                     .fold(0, u64::saturating_add)
             }
             EncoderKind::BottleNet => product(&[9, channels, latent]),
+            EncoderKind::Student { layers } => student::encoder_costs(self, layers).weights(),
         }
     }
 
@@ -93,6 +102,7 @@ impl UnitConfig {
                 self.patch_weights(latent),
             ]),
             DecoderKind::BottleNet { .. } => product(&[9, channels, latent]),
+            DecoderKind::Student { hidden } => student::decoder_costs(self, hidden).weights(),
         }
     }
 
@@ -123,12 +133,26 @@ impl UnitConfig {
         self.check_limits()?;
         self.check_factors()?;
         self.check_scales()?;
+        match (self.encoder, self.decoder) {
+            (EncoderKind::Student { layers }, DecoderKind::Student { hidden }) => {
+                if hidden.contains(&0) {
+                    let field = "hidden channels";
+                    return Err(ConfigError::Zero { field });
+                }
+                return student::check(self, layers);
+            }
+            (EncoderKind::Student { .. }, _) | (_, DecoderKind::Student { .. }) => {
+                return Err(ConfigError::Student);
+            }
+            _ => {}
+        }
         let least = match self.encoder {
             EncoderKind::Paper { padding } => 3_usize.saturating_sub(2 * padding),
             EncoderKind::Conv { .. } | EncoderKind::Light { .. } | EncoderKind::BottleNet => 1,
-            EncoderKind::Patch | EncoderKind::Refined { .. } | EncoderKind::Scales { .. } => {
-                self.stride
-            }
+            EncoderKind::Patch
+            | EncoderKind::Refined { .. }
+            | EncoderKind::Scales { .. }
+            | EncoderKind::Student { .. } => self.stride,
         };
         let transposed = matches!(
             self.decoder,
@@ -167,7 +191,7 @@ impl UnitConfig {
             DecoderKind::Conv { blocks, .. } | DecoderKind::Refined { blocks, .. } => {
                 [blocks, 0, 0, 0]
             }
-            DecoderKind::Patch { .. } => [0; 4],
+            DecoderKind::Patch { .. } | DecoderKind::Student { .. } => [0; 4],
             DecoderKind::BottleNet {
                 output_padding: [rows, columns],
             } => [rows, columns, 0, 0],
@@ -176,6 +200,8 @@ impl UnitConfig {
             EncoderKind::Paper { padding } => padding,
             _ => 0,
         };
+        let input = self.encoder_input();
+        let picture = product(&[input.channels, input.height, input.width]);
         let counts = counts.into_iter().chain([padding]);
         let count = counts.max().unwrap_or(0);
         let weights = sum([self.encoder_weights(), self.decoder_weights()]);
@@ -185,6 +211,7 @@ impl UnitConfig {
                 product(&[channels, height, width]),
                 MAX_ACTIVATION_VALUES,
             ),
+            ("values of the picture", picture, MAX_ACTIVATION_VALUES),
             ("weights", weights, MAX_UNIT_PARAMETERS),
             ("blocks or padding", product(&[count]), MAX_COUNT as u64),
             // Before they are multiplied: a convolution may be wide on one side alone.
@@ -288,6 +315,7 @@ impl UnitConfig {
             EncoderKind::Patch | EncoderKind::Refined { .. } | EncoderKind::Scales { .. } => {
                 return sides.map(|side| side / self.stride);
             }
+            EncoderKind::Student { .. } => return sides.map(|side| side.saturating_sub(1)),
         };
         sides.map(|side| (side + 2 * padding - 3) / self.stride + 1)
     }
