@@ -67,13 +67,7 @@ impl ActivationCache {
         inputs: impl IntoIterator<Item = (Tensor<4>, Vec<i32>)>,
         limit_bytes: usize,
     ) -> Result<Self, CacheError> {
-        let mut cache = Self::empty();
-        for (input, labels) in inputs {
-            let activation = head.forward(input);
-            let reference = tail.forward(activation.clone());
-            cache.push(activation, None, reference, labels, limit_bytes)?;
-        }
-        Ok(cache)
+        Self::filled(false, head, tail, inputs, limit_bytes)
     }
 
     /// The same, and keeps the pictures for unit encoders that take them in the place of activations
@@ -88,11 +82,22 @@ impl ActivationCache {
         inputs: impl IntoIterator<Item = (Tensor<4>, Vec<i32>)>,
         limit_bytes: usize,
     ) -> Result<Self, CacheError> {
+        Self::filled(true, head, tail, inputs, limit_bytes)
+    }
+
+    fn filled(
+        keeps_pictures: bool,
+        head: &impl Head,
+        tail: &impl Tail<Output = Tensor<2>>,
+        inputs: impl IntoIterator<Item = (Tensor<4>, Vec<i32>)>,
+        limit_bytes: usize,
+    ) -> Result<Self, CacheError> {
         let mut cache = Self::empty();
         for (input, labels) in inputs {
-            let activation = head.forward(input.clone());
+            let picture = keeps_pictures.then(|| input.clone());
+            let activation = head.forward(input);
             let reference = tail.forward(activation.clone());
-            cache.push(activation, Some(input), reference, labels, limit_bytes)?;
+            cache.push(activation, picture, reference, labels, limit_bytes)?;
         }
         Ok(cache)
     }

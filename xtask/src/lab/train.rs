@@ -20,7 +20,7 @@ use crate::values::{at_least_one, positive};
 use crate::{baselines, continuous, published, report, run_folder, tail_norms};
 
 /// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
-pub(crate) const FRAME_OVERHEAD_BYTES: f64 = 14.0;
+const FRAME_OVERHEAD_BYTES: f64 = 14.0;
 /// Training pictures whose symbols are counted for the tables.
 pub(crate) const TABLE_PICTURES: usize = 6000;
 /// Training pictures from which principal components are taken.

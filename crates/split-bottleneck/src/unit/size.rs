@@ -321,7 +321,7 @@ impl UnitConfig {
     }
 }
 
-fn product(factors: &[usize]) -> u64 {
+pub(super) fn product(factors: &[usize]) -> u64 {
     let wide = factors
         .iter()
         .map(|factor| u64::try_from(*factor).unwrap_or(u64::MAX));

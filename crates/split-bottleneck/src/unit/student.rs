@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conv::convolve;
 use super::light::Gdn;
+use super::size::product;
 use super::{ActivationShape, UnitConfig};
 use crate::error::ConfigError;
 
@@ -110,13 +111,6 @@ impl Costs {
         macs.map(|(weights, pixels)| weights.saturating_mul(*pixels))
             .fold(0, u64::saturating_add)
     }
-}
-
-fn product(factors: &[usize]) -> u64 {
-    let wide = factors
-        .iter()
-        .map(|factor| u64::try_from(*factor).unwrap_or(u64::MAX));
-    wide.fold(1, u64::saturating_mul)
 }
 
 /// A convolution, and a normalisation of its output where `normalised`.
