@@ -98,16 +98,12 @@ mod backends {
 
     fn settings(steps: usize, warmup_steps: usize, batch_size: usize) -> TrainConfig {
         TrainConfig {
-            steps,
             warmup_steps,
             batch_size,
             learning_rate: 1e-3,
             rate_learning_rate: 1e-2,
-            objective: Objective::Lambda(0.1),
-            rate: Default::default(),
-            proxy: Default::default(),
-            mixing: false,
             seed: 3,
+            ..TrainConfig::new(steps, Objective::Lambda(0.1))
         }
     }
 

@@ -97,6 +97,38 @@ mod commands {
     }
 
     #[test]
+    fn published_bottlenecks_can_be_named_and_rungs_can_end_in_other_ways() {
+        let dir = TempDir::new().unwrap();
+        let short = [
+            "--steps",
+            "3",
+            "--next-steps",
+            "2",
+            "--warmup-steps",
+            "1",
+            "--target-bytes",
+            "200,100",
+            "--no-rivals",
+            "--no-flips",
+            "--published",
+            "cr-bq,entropic-student",
+            "--averaging",
+            "0.9",
+            "--weight-decay",
+            "1e-4",
+            "--finish-steps",
+            "1",
+            "--units",
+        ];
+        succeed(&lab("train", dir.path(), &short));
+        let text = fs::read_to_string(dir.path().join("results.json")).unwrap();
+        let document = RaDocument::parse(&text).unwrap();
+        let count = |kind: &str| document.rows.iter().filter(|row| row.kind == kind).count();
+        let found = ["cr-bq", "bottlenet-pp", "entropic-student"].map(count);
+        assert_eq!(found, [5, 0, 2]);
+    }
+
+    #[test]
     fn published_bottlenecks_need_no_unit_beside_them() {
         let dir = TempDir::new().unwrap();
         let short = [

@@ -14,8 +14,8 @@ use burn::tensor::{Device, Tensor, TensorData, activation::relu, s};
 use rand_core::SeedableRng;
 use rand_pcg::Pcg64;
 use split_bottleneck::{
-    ActivationCache, BackboneNote, Bank, Batch, Distortion, Head, Objective, Proxy, RateKind, Rung,
-    Tail, TrainConfig, Training, UnitConfig, redraw, relative_error,
+    ActivationCache, BackboneNote, Bank, Batch, Distortion, Head, Objective, Rung, Tail,
+    TrainConfig, Training, UnitConfig, redraw, relative_error,
 };
 
 // ---- Any Burn module. Yours would be trained; this one keeps the weights that it is drawn with.
@@ -112,16 +112,9 @@ pub(crate) fn run(steps: usize) -> Result<Outcome, Box<dyn Error>> {
     let cache = ActivationCache::build(&network, &network, inputs, 1 << 28)?;
     let unit = UnitConfig::conv(cache.shape(), 8, 2, 0.5);
     let config = TrainConfig {
-        steps,
-        warmup_steps: 0,
         batch_size: 8,
         learning_rate: 1e-2,
-        rate_learning_rate: 2e-2,
-        objective: Objective::Lambda(0.01),
-        rate: RateKind::default(),
-        proxy: Proxy::default(),
-        mixing: false,
-        seed: 1,
+        ..TrainConfig::new(steps, Objective::Lambda(0.01))
     };
     let training_device = device.clone().autodiff();
     let mut training = Training::start(&unit, &config, None, &cache, &training_device)?;

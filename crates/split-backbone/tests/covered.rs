@@ -10,8 +10,8 @@ use split_backbone::{
     YoloxPoint, YoloxTail, canvas_input, cut_yolox,
 };
 use split_bottleneck::{
-    ActivationCache, BackboneNote, Bank, Klt, Objective, Proxy, RateKind, Rung, Scale, ScaleList,
-    TablePictures, Tail, TrainConfig, Training, UnitConfig,
+    ActivationCache, BackboneNote, Bank, Klt, Objective, Rung, Scale, ScaleList, TablePictures,
+    Tail, TrainConfig, Training, UnitConfig,
 };
 use split_tensor::{BundleRef, Symbols};
 
@@ -64,16 +64,10 @@ fn bank(head: &YoloxHead, tail: &YoloxTail) -> (Bank, f64, f64) {
     let cache = cache(head);
     let unit = UnitConfig::conv(cache.shape(), 8, 2, 0.5);
     let train = TrainConfig {
-        steps: 60,
         warmup_steps: 20,
         batch_size: 8,
         learning_rate: 1e-2,
-        rate_learning_rate: 2e-2,
-        objective: Objective::Lambda(1e-3),
-        rate: RateKind::default(),
-        proxy: Proxy::default(),
-        mixing: false,
-        seed: 1,
+        ..TrainConfig::new(60, Objective::Lambda(1e-3))
     };
     let device = Device::flex().autodiff();
     let mut training = Training::start(&unit, &train, None, &cache, &device).unwrap();

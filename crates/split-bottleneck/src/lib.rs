@@ -17,7 +17,7 @@
 //! ```
 //! use burn::tensor::{Device, Tensor};
 //! use split_bottleneck::{
-//!     ActivationCache, BackboneNote, Bank, Batch, Distortion, Head, Objective, Proxy, RateKind, Rung, Tail,
+//!     ActivationCache, BackboneNote, Bank, Batch, Distortion, Head, Objective, Rung, Tail,
 //!     TrainConfig, Training, UnitConfig,
 //! };
 //!
@@ -53,16 +53,9 @@
 //! let cache = ActivationCache::build(&Means, &Means, [(pictures.clone(), vec![0; 16])], 1 << 20)?;
 //! let unit = UnitConfig::conv(cache.shape(), 4, 2, 0.5);
 //! let config = TrainConfig {
-//!     steps: 10,
-//!     warmup_steps: 0,
 //!     batch_size: 8,
 //!     learning_rate: 1e-2,
-//!     rate_learning_rate: 2e-2,
-//!     objective: Objective::Lambda(0.01),
-//!     rate: RateKind::default(),
-//!     proxy: Proxy::default(),
-//!     mixing: false,
-//!     seed: 1,
+//!     ..TrainConfig::new(10, Objective::Lambda(0.01))
 //! };
 //! let mut training = Training::start(&unit, &config, None, &cache, &device.clone().autodiff())?;
 //! while !training.is_done() {

@@ -7,8 +7,8 @@ mod common;
 use burn::tensor::Device;
 use common::{cache, config, distortion, run};
 use split_bottleneck::{
-    ActivationCache, BackboneNote, Bank, Objective, Rung, Training, UnitConfig, evaluate,
-    module_state,
+    ActivationCache, BackboneNote, Bank, Objective, Rung, TrainConfig, Training, UnitConfig,
+    evaluate, module_state,
 };
 
 fn units(cache: &ActivationCache) -> [UnitConfig; 2] {
@@ -76,6 +76,155 @@ fn a_resumed_run_ends_with_the_same_bits() {
         assert_eq!(resumed.weights().unit, whole.weights().unit);
         assert_eq!(resumed.weights().rate, whole.weights().rate);
         assert_eq!(resumed.lambda().to_bits(), whole.lambda().to_bits());
+    }
+}
+
+/// Averaged weights and a finish, each alone and both.
+fn endings(settings: &TrainConfig) -> [TrainConfig; 3] {
+    [(0.9, 0), (0.0, 6), (0.9, 6)].map(|(averaging, finish_steps)| TrainConfig {
+        averaging,
+        finish_steps,
+        weight_decay: 1e-2,
+        ..settings.clone()
+    })
+}
+
+#[test]
+fn a_run_with_an_averaged_unit_or_a_finish_resumes_to_the_same_bits() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(48, &plain);
+    let [_, unit] = units(&cache);
+    for settings in endings(&config(20, Objective::Lambda(0.05))) {
+        let mut whole = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+        // Before the finish, at its first step and within it.
+        let mut checkpoints = Vec::new();
+        for steps in [11, 3, 3, 3] {
+            run(&mut whole, &cache, steps, &device);
+            checkpoints.push((whole.to_checkpoint().unwrap(), whole.step_count()));
+        }
+        assert!(whole.is_done());
+        for (checkpoint, step) in checkpoints {
+            let mut resumed =
+                Training::resume(&checkpoint, &unit, &settings, &cache, &device).unwrap();
+            assert_eq!(resumed.step_count(), step);
+            run(&mut resumed, &cache, 20 - step, &device);
+            assert_eq!(resumed.weights().unit, whole.weights().unit);
+            let warm = Training::warm_start(&checkpoint).unwrap();
+            assert!(step < 20 || warm.unit == whole.weights().unit);
+        }
+    }
+}
+
+#[test]
+fn the_finish_moves_the_decoder_alone_and_lowers_what_is_lost() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(64, &plain);
+    for unit in units(&cache) {
+        let settings = TrainConfig {
+            finish_steps: 100,
+            ..config(160, Objective::Lambda(0.05))
+        };
+        let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+        run(&mut training, &cache, 60, &device);
+        let before = training.weights();
+        let mut mean = |steps: u8| {
+            let lost = (0..steps).map(|_| run(&mut training, &cache, 1, &device));
+            lost.sum::<f64>() / f64::from(steps)
+        };
+        let (first, _, last) = (mean(5), mean(75), mean(20));
+        let after = training.weights();
+        assert!(last < first, "{unit:?}: from {first} to {last}");
+        for (path, tensor) in &before.unit {
+            let moved = after.unit[path] != *tensor;
+            assert_eq!(moved, path.starts_with("decoder."), "{path}");
+        }
+        assert_eq!(after.rate, before.rate);
+        assert_eq!(after.lambda.to_bits(), before.lambda.to_bits());
+    }
+}
+
+#[test]
+fn an_averaged_unit_lies_between_the_last_ones_and_is_what_leaves() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(48, &plain);
+    let [_, unit] = units(&cache);
+    let settings = config(12, Objective::Lambda(0.05));
+    let weights = |averaging| {
+        let settings = TrainConfig {
+            averaging,
+            ..settings.clone()
+        };
+        let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..12 {
+            run(&mut training, &cache, 1, &device);
+            seen.push(training.weights().unit);
+        }
+        assert_eq!(module_state(&training.unit()), *seen.last().unwrap());
+        seen
+    };
+    // Averaging changes what leaves, not what is trained.
+    let (plain, averaged) = (weights(0.0), weights(0.5));
+    let mut mean = plain[0].clone();
+    for (step, (last, found)) in plain.iter().zip(&averaged).enumerate() {
+        let early = (step as f32 + 1.0) / (step as f32 + 10.0);
+        for (path, tensor) in &mut mean {
+            for (mean, value) in tensor.values.iter_mut().zip(&last[path].values) {
+                *mean += (1.0 - early.min(0.5)) * (value - *mean);
+            }
+        }
+        assert_eq!(*found, mean, "step {step}");
+    }
+    assert_ne!(plain.last(), averaged.last());
+}
+
+#[test]
+fn weights_decay_where_that_is_asked_for() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(48, &plain);
+    let [_, unit] = units(&cache);
+    let size = |weight_decay| {
+        let settings = TrainConfig {
+            weight_decay,
+            ..config(30, Objective::Lambda(0.05))
+        };
+        let mut training = Training::start(&unit, &settings, None, &cache, &device).unwrap();
+        run(&mut training, &cache, 30, &device);
+        let unit = training.weights().unit;
+        let weights = unit.iter().filter(|(path, _)| path.ends_with("weight"));
+        weights
+            .flat_map(|(_, tensor)| &tensor.values)
+            .map(|value| f64::from(value * value))
+            .sum::<f64>()
+    };
+    assert!(size(1.0) < 0.9 * size(0.0));
+}
+
+#[test]
+fn endings_that_cannot_be_are_refused() {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let cache = cache(48, &plain);
+    let [unit, _] = units(&cache);
+    let with = |finish_steps, averaging, weight_decay| TrainConfig {
+        finish_steps,
+        averaging,
+        weight_decay,
+        ..config(20, Objective::Lambda(0.05))
+    };
+    for (settings, expected) in [
+        (with(21, 0.0, 0.0), "21 of 20 steps"),
+        (with(0, 1.0, 0.0), "averaging of 1"),
+        (with(0, f32::NAN, 0.0), "averaging of NaN"),
+        (with(0, 0.0, -1.0), "weight decay of -1"),
+        (with(0, 0.0, f32::INFINITY), "weight decay of inf"),
+    ] {
+        let error = Training::start(&unit, &settings, None, &cache, &device).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
     }
 }
 

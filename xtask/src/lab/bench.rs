@@ -181,16 +181,11 @@ fn drawn(args: &SetupArgs) -> Result<Bank> {
     let cache = setup.cache(&setup.pictures(Part::Train)?, false, |_| {})?;
     let unit = UnitKind::Conv.unit(cache.shape(), None, STRIDE, None);
     let config = TrainConfig {
-        steps: 1,
         warmup_steps: 1,
         batch_size: 8,
         learning_rate: 1e-3,
         rate_learning_rate: 1e-3,
-        objective: Objective::Lambda(0.1),
-        rate: Default::default(),
-        proxy: Default::default(),
-        mixing: false,
-        seed: 1,
+        ..TrainConfig::new(1, Objective::Lambda(0.1))
     };
     let device = setup.device.clone().autodiff();
     let training = Training::start(&unit, &config, None, &cache, &device)?;

@@ -49,7 +49,7 @@ pub(crate) fn train(
     let unit = UnitKind::Conv.unit(shape, args.latent_channels, args.stride, step);
     let first = trained.iter().find(|one| one.rung.config == unit);
     let config = ContinuousConfig {
-        steps: args.steps,
+        steps: args.continuous_steps.unwrap_or(args.steps),
         warmup_steps: if first.is_some() {
             0
         } else {

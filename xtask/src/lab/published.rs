@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
 use burn::module::Module as _;
+use clap::ValueEnum;
 use split_backbone::Part;
 use split_bottleneck::{
-    ActivationCache, Bank, ClassifierDistortion, Objective, Proxy, Rung, TablePictures,
-    TrainConfig, UnitConfig, evaluate,
+    ActivationCache, Bank, ClassifierDistortion, Objective, Rung, TablePictures, TrainConfig,
+    UnitConfig, evaluate,
 };
 
 use crate::record::{Document, Row};
@@ -27,18 +28,19 @@ const RANGE_PICTURES: usize = 2000;
 /// The price of the rate: what is sent has a fixed length.
 const FREE: f64 = 1e-9;
 
-/// Kind of Entropic Student's rows.
-const STUDENT: &str = "entropic-student";
-/// Its share of the learning rate: without batch norms it takes smaller steps.
+/// Entropic Student's share of the learning rate: without batch norms it takes smaller steps.
 const STUDENT_PACE: f64 = 0.25;
 
-/// A bottleneck without an entropy coder, as its paper has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Published {
+/// A published bottleneck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Published {
     /// Channel reduction and bottleneck quantization (arXiv 2007.15818): trained to restore the activation.
     CrBq,
     /// BottleNet++ (Shao and Zhang 2020): trained on labels.
+    #[value(name = "bottlenet-pp")]
     BottleNet,
+    /// Entropic Student (Matsubara et al. 2022).
+    EntropicStudent,
 }
 
 impl Published {
@@ -47,25 +49,12 @@ impl Published {
         match self {
             Self::CrBq => "cr-bq",
             Self::BottleNet => "bottlenet-pp",
-        }
-    }
-
-    fn unit(self, cache: &ActivationCache, channels: usize, stride: usize) -> UnitConfig {
-        match self {
-            Self::CrBq => UnitConfig::conv(cache.shape(), channels, stride, 0.01),
-            Self::BottleNet => UnitConfig::bottlenet(cache.shape(), channels, stride),
-        }
-    }
-
-    fn warmup_steps(self, args: &TrainArgs) -> usize {
-        match self {
-            Self::CrBq => args.steps,
-            Self::BottleNet => args.warmup_steps,
+            Self::EntropicStudent => "entropic-student",
         }
     }
 }
 
-/// Trains the bottlenecks of all three papers.
+/// Trains the bottlenecks that were asked for.
 pub(crate) fn train(
     setup: &Setup,
     args: &TrainArgs,
@@ -73,8 +62,29 @@ pub(crate) fn train(
     out: &Path,
     stop: &AtomicBool,
 ) -> Result<Vec<Trained>> {
-    let mut trained = integers(setup, args, cache, out, stop)?;
-    trained.extend(students(setup, args, cache, out, stop)?);
+    let mut trained = Vec::new();
+    for published in [
+        Published::CrBq,
+        Published::BottleNet,
+        Published::EntropicStudent,
+    ] {
+        if !args.published.contains(&published) {
+            continue;
+        }
+        trained.extend(match published {
+            Published::EntropicStudent => students(setup, args, cache, out, stop)?,
+            Published::CrBq => {
+                let unit = |channels| UnitConfig::conv(cache.shape(), channels, args.stride, 0.01);
+                let task = (published.kind(), args.steps);
+                integers(setup, args, cache, (out, stop), task, unit)?
+            }
+            Published::BottleNet => {
+                let unit = |channels| UnitConfig::bottlenet(cache.shape(), channels, args.stride);
+                let task = (published.kind(), args.warmup_steps);
+                integers(setup, args, cache, (out, stop), task, unit)?
+            }
+        });
+    }
     Ok(trained)
 }
 
@@ -92,13 +102,13 @@ fn students(
     let channels = (3 * cache.shape().channels).div_ceil(4);
     let unit = UnitConfig::student(cache.shape(), picture, channels, 0.5);
     if let Err(error) = unit.latent_shape() {
-        eprintln!("{STUDENT} is left out at this cut: {error}");
+        eprintln!("Entropic Student is left out at this cut: {error}");
         return Ok(Vec::new());
     }
     let layout = Layout {
         loss: Loss::Logits,
-        kind: STUDENT,
-        word: STUDENT,
+        kind: Published::EntropicStudent.kind(),
+        word: Published::EntropicStudent.kind(),
         unit,
         from_klt: false,
         pace: STUDENT_PACE,
@@ -106,61 +116,58 @@ fn students(
     train_rungs(setup, args, rungs_of(args, &layout), cache, out, stop)
 }
 
-/// The bottlenecks that send integers.
+/// Bottlenecks that send integers, each with its own number of channels.
 fn integers(
     setup: &Setup,
     args: &TrainArgs,
     cache: &ActivationCache,
-    out: &Path,
-    stop: &AtomicBool,
+    (out, stop): (&Path, &AtomicBool),
+    (kind, warmup_steps): (&'static str, usize),
+    unit: impl Fn(usize) -> UnitConfig,
 ) -> Result<Vec<Trained>> {
     let tail = setup.opened.tail.clone().train();
     let distortion = ClassifierDistortion::supervised(tail);
     let mut trained = Vec::new();
-    for published in [Published::CrBq, Published::BottleNet] {
-        for channels in CHANNELS {
-            let unit = published.unit(cache, channels, args.stride);
-            let train = TrainConfig {
-                steps: args.steps,
-                warmup_steps: published.warmup_steps(args),
-                batch_size: args.batch_size,
-                learning_rate: args.learning_rate,
-                rate_learning_rate: 0.02,
-                objective: Objective::Lambda(FREE),
-                rate: args.rate.kind(),
-                proxy: Proxy::default(),
-                mixing: false,
-                seed: args.seed.wrapping_mul(1000).wrapping_add(count(channels)),
-            };
-            let name = format!("{}-{channels}", published.kind());
-            let started = now();
-            let task = Task {
-                name: &name,
-                unit: &unit,
-                train: &train,
-                file: &out.join(format!("{name}.checkpoint")),
-                frame_bytes: &|bits| bits / 8.0,
-            };
-            let training =
-                task.run((args.resume, stop), None, cache, &distortion, &setup.device)?;
-            let pictures = TablePictures {
-                cache,
-                limit: RANGE_PICTURES,
-                mixing: false,
-                device: &setup.device,
-            };
-            let weights = training.weights().unit;
-            let rung = Rung::integers(&name, published.kind(), &unit, &weights, BITS, pictures)?;
-            let seen = f64::from(u32::try_from(train.steps * train.batch_size)?);
-            trained.push(Trained {
-                rung: Rung {
-                    steps: train.steps,
-                    ..rung
-                },
-                epochs: seen / f64::from(u32::try_from(cache.len())?),
-                seconds: started.elapsed().as_secs_f64(),
-            });
-        }
+    for channels in CHANNELS {
+        let unit = unit(channels);
+        let train = TrainConfig {
+            warmup_steps,
+            batch_size: args.batch_size,
+            learning_rate: args.learning_rate,
+            rate: args.rate.kind(),
+            weight_decay: args.weight_decay,
+            averaging: args.averaging,
+            finish_steps: args.finish_steps,
+            seed: args.seed.wrapping_mul(1000).wrapping_add(count(channels)),
+            ..TrainConfig::new(args.steps, Objective::Lambda(FREE))
+        };
+        let name = format!("{kind}-{channels}");
+        let started = now();
+        let task = Task {
+            name: &name,
+            unit: &unit,
+            train: &train,
+            file: &out.join(format!("{name}.checkpoint")),
+            frame_bytes: &|bits| bits / 8.0,
+        };
+        let training = task.run((args.resume, stop), None, cache, &distortion, &setup.device)?;
+        let pictures = TablePictures {
+            cache,
+            limit: RANGE_PICTURES,
+            mixing: false,
+            device: &setup.device,
+        };
+        let weights = training.weights().unit;
+        let rung = Rung::integers(&name, kind, &unit, &weights, BITS, pictures)?;
+        let seen = f64::from(u32::try_from(train.steps * train.batch_size)?);
+        trained.push(Trained {
+            rung: Rung {
+                steps: train.steps,
+                ..rung
+            },
+            epochs: seen / f64::from(u32::try_from(cache.len())?),
+            seconds: started.elapsed().as_secs_f64(),
+        });
     }
     Ok(trained)
 }
@@ -173,7 +180,8 @@ pub(crate) fn measure(
     document: &mut Document,
 ) -> Result<()> {
     let pictures = setup.pictures(Part::Test)?;
-    let cache = test_cache_keeping(true, setup, &pictures)?;
+    let keeps = args.published.contains(&Published::EntropicStudent);
+    let cache = test_cache_keeping(keeps, setup, &pictures)?;
     let base = base_row(setup, args.seed, &pictures)?;
     let rungs = trained.iter().map(|one| one.rung.clone()).collect();
     let bank = Bank::new(setup.opened.note.clone(), rungs)?;
@@ -181,7 +189,8 @@ pub(crate) fn measure(
         let codec = bank.open(index, &setup.device)?;
         let result = evaluate(&codec, &setup.opened.tail, &cache, &setup.device)?;
         let row = rung_row(&base, setup, one, &codec, &result)?;
-        document.rows.push(match one.rung.kind == STUDENT {
+        let is_coded = one.rung.kind == Published::EntropicStudent.kind();
+        document.rows.push(match is_coded {
             true => row,
             // What is sent has a fixed length: there is nothing to estimate.
             false => Row {

@@ -11,8 +11,8 @@ use records::{TradeOff, better_half, pareto_ranks};
 use serde::{Deserialize, Serialize};
 use split_backbone::Part;
 use split_bottleneck::{
-    ActivationCache, ActivationShape, Bank, ClassifierDistortion, EncoderKind, Objective, Proxy,
-    RateKind, Rung, TrainConfig, Training, UnitConfig, evaluate,
+    ActivationCache, ActivationShape, Bank, ClassifierDistortion, EncoderKind, Objective, Rung,
+    TrainConfig, Training, UnitConfig, evaluate,
 };
 
 use crate::files::{folder, read, write_whole};
@@ -209,20 +209,18 @@ impl Ground<'_> {
         let started = now();
         let steps = self.args.steps << round;
         let config = TrainConfig {
-            steps: if round == 0 { steps } else { steps / 2 },
             warmup_steps: if round == 0 { steps / 4 } else { 0 },
             batch_size: self.args.batch_size,
             learning_rate: self.args.learning_rate * if round == 0 { 1.0 } else { 0.5 },
-            rate_learning_rate: 0.02,
-            objective: Objective::Lambda(trial.lambda),
-            rate: RateKind::default(),
-            proxy: Proxy::default(),
-            mixing: false,
             seed: self
                 .args
                 .seed
                 .wrapping_mul(1000)
                 .wrapping_add(u64::from(round)),
+            ..TrainConfig::new(
+                if round == 0 { steps } else { steps / 2 },
+                Objective::Lambda(trial.lambda),
+            )
         };
         let device = self.setup.device.clone().autodiff();
         let file = |round: u32| self.out.join(format!("{}-{round}.checkpoint", trial.name));

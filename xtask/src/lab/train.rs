@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use split_backbone::Part;
 use split_bottleneck::{
     ActivationCache, ActivationShape, Bank, ClassifierDistortion, EncoderKind, HyperDensity, Klt,
-    Objective, Proxy, RateKind, Rung, TrainConfig, UnitConfig, WarmStart,
+    Objective, RateKind, Rung, TrainConfig, UnitConfig, WarmStart,
 };
 
 use crate::files::{folder, write_whole};
+use crate::published::Published;
 use crate::rung::{Task, Trained, bar, count, now, rungs_are_trained, stop_flag};
 use crate::setup::{Setup, SetupArgs};
-use crate::values::{at_least_one, positive};
+use crate::values::{at_least_one, not_negative, positive, share};
 use crate::{baselines, continuous, published, report, run_folder, tail_norms};
 
 /// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
@@ -189,6 +190,15 @@ pub(crate) struct TrainArgs {
     /// Peak learning rate of the first rung; later rungs use half.
     #[arg(long, value_parser = positive, default_value_t = 4e-3)]
     pub(crate) learning_rate: f64,
+    /// Weight decay of the units (AdamW); 0 is Adam.
+    #[arg(long, value_parser = not_negative, default_value_t = 0.0)]
+    pub(crate) weight_decay: f32,
+    /// Take a running mean of each unit's weights that decays so (0.99, for example) in the place of the last ones.
+    #[arg(long, value_parser = share, default_value_t = 0.0)]
+    pub(crate) averaging: f32,
+    /// Last steps of each rung, out of its steps, that train the decoder alone on what the codec will send.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) finish_steps: usize,
     /// Leave mirrored pictures out of training.
     #[arg(long)]
     pub(crate) no_flips: bool,
@@ -198,11 +208,17 @@ pub(crate) struct TrainArgs {
     /// Also measure PCA, clip-and-quantize, int8, int4, and Huffman on the trained rungs.
     #[arg(long)]
     pub(crate) baselines: bool,
-    /// Also train published bottlenecks: CR+BQ (arXiv 2007.15818) and BottleNet++, which send integers of eight bits,
-    /// each with 1, 2, 3, 6 and 9 channels; and Entropic Student at the sizes of --target-bytes, whose encoder
-    /// takes the picture in the place of the head.
-    #[arg(long)]
-    pub(crate) published: bool,
+    /// Also train published bottlenecks, all or those named: CR+BQ (arXiv 2007.15818) and BottleNet++, which send
+    /// integers of eight bits, each with 1, 2, 3, 6 and 9 channels; and Entropic Student at the sizes of
+    /// --target-bytes, whose encoder takes the picture in the place of the head.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        num_args = 0..=1,
+        default_missing_values = ["cr-bq", "bottlenet-pp", "entropic-student"]
+    )]
+    pub(crate) published: Vec<Published>,
     /// Also measure the trained rungs with a tail whose batch norms are fitted to what they restore: statistics alone
     /// (`tail-statistics`), and scale and shift too (`tail-affine`). The backbone is frozen everywhere else.
     #[arg(long)]
@@ -210,6 +226,9 @@ pub(crate) struct TrainArgs {
     /// Also train one unit for all rates, and measure the first rung with other steps.
     #[arg(long)]
     pub(crate) continuous: bool,
+    /// Optimizer steps of the unit for all rates [default: those of a first rung].
+    #[arg(long, requires = "continuous")]
+    pub(crate) continuous_steps: Option<usize>,
     /// What prices the latent in training.
     #[arg(long, value_enum, default_value = "mixture")]
     pub(crate) rate: Rate,
@@ -240,8 +259,14 @@ impl TrainArgs {
         )?;
         run_folder::check_record(self.record.as_deref())?;
         ensure!(
-            self.published || !self.units.is_empty(),
+            !self.published.is_empty() || !self.units.is_empty(),
             "--units names no layout; give one, or --published"
+        );
+        let fewest = self.steps.min(self.next_steps);
+        ensure!(
+            self.finish_steps <= fewest,
+            "--finish-steps {} is more than a rung's {fewest} steps; take fewer",
+            self.finish_steps
         );
         ensure!(
             !(self.continuous && self.units.is_empty()),
@@ -316,15 +341,12 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         "activations",
     );
     let flips = !args.no_flips;
-    let cache = setup.cache_keeping(args.published, &pictures, flips, |n| bar.inc(count(n)))?;
+    let keeps = args.published.contains(&Published::EntropicStudent);
+    let cache = setup.cache_keeping(keeps, &pictures, flips, |n| bar.inc(count(n)))?;
     bar.finish_and_clear();
     let stop = stop_flag()?;
     let trained = train_rungs(&setup, args, plans(args, &cache), &cache, &out, &stop)?;
-    let published = if args.published {
-        published::train(&setup, args, &cache, &out, &stop)?
-    } else {
-        Vec::new()
-    };
+    let published = published::train(&setup, args, &cache, &out, &stop)?;
     rungs_are_trained();
     let rungs = trained.iter().map(|one| one.rung.clone()).collect();
     let mut bank = Bank::new(setup.opened.note.clone(), rungs)?;
@@ -423,8 +445,9 @@ impl std::fmt::Debug for RunIdentity<'_> {
         // What is measured or trained beside the rungs may join later.
         args.no_rivals = false;
         args.baselines = false;
-        args.published = false;
+        args.published = Vec::new();
         args.continuous = false;
+        args.continuous_steps = None;
         args.tail_norms = false;
         args.fmt(f)
     }
@@ -495,6 +518,7 @@ pub(crate) fn rungs_of(args: &TrainArgs, layout: &Layout) -> Vec<Plan> {
     let rungs = objectives.iter().enumerate().map(|(index, objective)| {
         let first = index == 0;
         let share = if first { 1.0 } else { 0.5 };
+        let steps = if first { args.steps } else { args.next_steps };
         Plan {
             loss: layout.loss,
             kind: layout.kind,
@@ -503,17 +527,17 @@ pub(crate) fn rungs_of(args: &TrainArgs, layout: &Layout) -> Vec<Plan> {
             first,
             from_klt: first && layout.from_klt,
             train: TrainConfig {
-                steps: if first { args.steps } else { args.next_steps },
                 warmup_steps: if first { args.warmup_steps } else { 0 },
                 batch_size: args.batch_size,
                 learning_rate: args.learning_rate * share * layout.pace,
-                rate_learning_rate: 0.02,
-                objective: *objective,
                 rate: args.rate.kind(),
-                proxy: Proxy::default(),
                 mixing: args.mixing,
+                weight_decay: args.weight_decay,
+                averaging: args.averaging,
+                finish_steps: args.finish_steps,
                 // Each rung draws an order of its own.
                 seed: args.seed.wrapping_mul(1000).wrapping_add(count(index)),
+                ..TrainConfig::new(steps, *objective)
             },
         }
     });

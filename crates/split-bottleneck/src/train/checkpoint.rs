@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
+use burn::optim::ModuleOptimizer;
 use burn::tensor::{Bytes, Device};
+use rand_core::SeedableRng;
+use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -11,6 +14,8 @@ use crate::store::{Archive, ArchiveError};
 use crate::unit::UnitConfig;
 
 const SCHEMA: &str = "split-checkpoint/2";
+/// Name of the running mean of the weights, where there is one.
+const AVERAGED: &str = "averaged";
 
 /// Why a checkpoint cannot be read or used.
 #[derive(Debug, Error)]
@@ -78,8 +83,8 @@ impl Training {
             rate_ids: module_ids(&self.rate),
         };
         let mut archive = Archive::new(SCHEMA, &manifest)?;
-        let weights = self.weights();
-        for (path, tensor) in weights.unit.iter().chain(&weights.rate) {
+        let (unit, rate) = (self.last_weights(), self.weights().rate);
+        for (path, tensor) in unit.iter().chain(&rate) {
             if !tensor.values.iter().all(|value| value.is_finite()) {
                 return Err(CheckpointError::NotFinite {
                     path: path.clone(),
@@ -87,8 +92,11 @@ impl Training {
                 });
             }
         }
-        archive.insert_state("unit", &weights.unit);
-        archive.insert_state("rate", &weights.rate);
+        archive.insert_state("unit", &unit);
+        archive.insert_state("rate", &rate);
+        if let Some(averaged) = &self.averaged {
+            archive.insert_state(AVERAGED, averaged);
+        }
         for (name, optimizer) in [
             ("unit_optimizer", &self.unit_optimizer),
             ("rate_optimizer", &self.rate_optimizer),
@@ -107,8 +115,12 @@ impl Training {
     pub fn warm_start(checkpoint: &[u8]) -> Result<WarmStart, CheckpointError> {
         let archive = Archive::from_bytes(SCHEMA, checkpoint)?;
         let manifest: Manifest = archive.manifest()?;
+        let averaged = archive.state(AVERAGED);
         Ok(WarmStart {
-            unit: archive.state("unit"),
+            unit: match averaged.is_empty() {
+                true => archive.state("unit"),
+                false => averaged,
+            },
             rate: archive.state("rate"),
             lambda: manifest.log_lambda.exp(),
             coded_share: manifest.coded_share,
@@ -143,14 +155,21 @@ impl Training {
         training.rate = load_state(training.rate, &state("rate")).map_err(TrainError::from)?;
         training.unit = with_ids(training.unit, &manifest.unit_ids);
         training.rate = with_ids(training.rate, &manifest.rate_ids);
-        let optimizer = |name| {
+        let averaged = state(AVERAGED);
+        if !averaged.is_empty() {
+            // Damage shows here, not at the next step.
+            let fresh = unit_config.init(device, &mut Pcg64::seed_from_u64(config.seed));
+            load_state(fresh.map_err(TrainError::from)?, &averaged).map_err(TrainError::from)?;
+            training.averaged = Some(averaged);
+        }
+        let optimizer = |name, fresh: ModuleOptimizer| {
             let bytes = archive.bytes(name)?.to_vec();
-            super::adam()
+            fresh
                 .from_bytes(Bytes::from_bytes_vec(bytes))
                 .map_err(damaged)
         };
-        training.unit_optimizer = optimizer("unit_optimizer")?;
-        training.rate_optimizer = optimizer("rate_optimizer")?;
+        training.unit_optimizer = optimizer("unit_optimizer", super::unit_adam(config))?;
+        training.rate_optimizer = optimizer("rate_optimizer", super::adam())?;
         training.step = manifest.step;
         training.log_lambda = manifest.log_lambda;
         training.mean_bits = manifest.mean_bits;

@@ -41,7 +41,7 @@ impl Training {
             let excess = excess + LOOK_AHEAD * trend.clamp(-0.05, 0.05);
             // The unit follows less and less as its learning rate falls, and so does the price, but
             // not down to nothing: what is left to correct late is small and slow.
-            let gain = 0.06 * cosine(self.step, self.config.steps).max(0.25);
+            let gain = 0.06 * cosine(self.step, self.config.main_steps()).max(0.25);
             let move_by = (gain * excess).clamp(-0.03, 0.03);
             self.log_lambda = (self.log_lambda + move_by).clamp(LOG_LAMBDA_MIN, LOG_LAMBDA_MAX);
         }
@@ -54,7 +54,7 @@ impl Training {
         let Objective::TargetBits { .. } = self.config.objective else {
             return;
         };
-        let steps = f64::from(crate::state::usize_to_f32(self.config.steps));
+        let steps = f64::from(crate::state::usize_to_f32(self.config.main_steps()));
         let is_time = COMPARED_AFTER
             .map(|share| (share * steps).round())
             .contains(&f64::from(crate::state::usize_to_f32(self.step)));

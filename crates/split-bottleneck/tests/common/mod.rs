@@ -8,8 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 use split_bottleneck::{
-    ActivationCache, ClassifierDistortion, Head, Objective, Proxy, RateKind, Tail, TrainConfig,
-    Training, redraw,
+    ActivationCache, ClassifierDistortion, Head, Objective, Tail, TrainConfig, Training, redraw,
 };
 
 pub(crate) const CHANNELS: usize = 6;
@@ -79,16 +78,11 @@ pub(crate) fn cache(pictures: usize, device: &Device) -> ActivationCache {
 
 pub(crate) fn config(steps: usize, objective: Objective) -> TrainConfig {
     TrainConfig {
-        steps,
         warmup_steps: steps / 4,
         batch_size: 16,
         learning_rate: 1e-2,
-        rate_learning_rate: 2e-2,
-        objective,
-        rate: RateKind::default(),
-        proxy: Proxy::default(),
-        mixing: false,
         seed: 5,
+        ..TrainConfig::new(steps, objective)
     }
 }
 

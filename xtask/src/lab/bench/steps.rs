@@ -284,16 +284,10 @@ impl Inputs {
 
 /// How the unit of the training step is trained; its weights do not matter here.
 const TRAINING: TrainConfig = TrainConfig {
-    steps: 1,
-    warmup_steps: 0,
     batch_size: 1,
     learning_rate: 1e-4,
     rate_learning_rate: 1e-4,
-    objective: Objective::Lambda(0.1),
-    rate: split_bottleneck::RateKind::Mixture,
-    proxy: split_bottleneck::Proxy::Mixed,
-    mixing: false,
-    seed: 1,
+    ..TrainConfig::new(1, Objective::Lambda(0.1))
 };
 
 /// First calls as they happen.

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use split_bottleneck::{
-    ActivationShape, Objective, Proxy, RateKind, Scale, ScaleList, TrainConfig, UnitConfig,
-};
+use split_bottleneck::{ActivationShape, Objective, Scale, ScaleList, TrainConfig, UnitConfig};
 
 use super::SetupArgs;
 use super::report::float;
@@ -290,16 +288,11 @@ fn stages(args: &TrainArgs, name: &str, index: usize, objective: Objective) -> V
     // Each stage draws an order of its own.
     let seed = args.seed.wrapping_mul(1000).wrapping_add(2 * count(index));
     let base = TrainConfig {
-        steps: 0,
-        warmup_steps: 0,
         batch_size: args.batch_size,
         learning_rate: args.learning_rate,
-        rate_learning_rate: 0.02,
-        objective,
-        rate: RateKind::default(),
-        proxy: Proxy::default(),
         mixing: args.mixing,
         seed,
+        ..TrainConfig::new(0, objective)
     };
     let restore = Stage {
         name: format!("{name}-restore"),
