@@ -40,6 +40,14 @@ pub enum ConfigError {
         /// Channels after the convolution.
         hidden: usize,
     },
+    /// The heads of an attention do not divide its channels.
+    #[error("{heads} heads of attention do not divide {hidden} channels")]
+    Heads {
+        /// Heads asked for.
+        heads: usize,
+        /// Channels they share.
+        hidden: usize,
+    },
     /// The tensors of a cut do not add up to the unit's channels.
     #[error("the tensors of the cut have {found} {field} together, the unit has {expected}")]
     Scales {

@@ -254,7 +254,9 @@ impl Klt {
             // Without the components on the device the transpose would mean nothing.
             if matches!(
                 config.decoder,
-                DecoderKind::Patch { .. } | DecoderKind::Refined { .. }
+                DecoderKind::Patch { .. }
+                    | DecoderKind::Refined { .. }
+                    | DecoderKind::Attentive { .. }
             ) {
                 self.write_decoder(latent, &mut state);
             }

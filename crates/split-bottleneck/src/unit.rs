@@ -9,6 +9,7 @@ use crate::error::ConfigError;
 use crate::split::Batch;
 use crate::state::redraw;
 
+mod attention;
 mod bottlenet;
 mod conv;
 mod light;
@@ -158,6 +159,17 @@ pub enum DecoderKind {
         /// Whether activations are never negative, so that a ReLU follows.
         rectified: bool,
     },
+    /// `Refined` with attention between all pixels of the latent's grid behind its blocks.
+    Attentive {
+        /// Channels of the residual blocks, a multiple of `heads`.
+        hidden: usize,
+        /// Number of residual blocks.
+        blocks: usize,
+        /// Heads of the attention.
+        heads: usize,
+        /// Whether activations are never negative, so that a ReLU follows.
+        rectified: bool,
+    },
     /// Transposed 3x3 with the stride, BN, ReLU (BottleNet++).
     BottleNet {
         /// Rows and columns added at the end (PyTorch's `output_padding`).
@@ -299,6 +311,27 @@ impl UnitConfig {
                 hidden: (3 * activation.channels).div_ceil(4),
             },
             ..Self::light(activation, latent_channels, stride, step, blocks)
+        }
+    }
+
+    /// [`refined`](Self::refined) with attention of four heads at the edge. What it costs there grows with the
+    /// square of the latent's pixels.
+    #[must_use]
+    pub fn attentive(
+        activation: ActivationShape,
+        latent_channels: usize,
+        stride: usize,
+        step: f32,
+        blocks: usize,
+    ) -> Self {
+        Self {
+            decoder: DecoderKind::Attentive {
+                hidden: (3 * activation.channels).clamp(48, 128).next_multiple_of(4),
+                blocks,
+                heads: 4,
+                rectified: true,
+            },
+            ..Self::refined(activation, latent_channels, stride, step, blocks)
         }
     }
 
@@ -455,7 +488,15 @@ impl UnitConfig {
     /// As [`latent_shape`](Self::latent_shape).
     pub fn init(&self, device: &Device, rng: &mut Pcg64) -> Result<Unit, ConfigError> {
         self.latent_shape()?;
-        let encoder = match self.encoder {
+        let unit = Unit {
+            encoder: self.init_encoder(device),
+            decoder: self.init_decoder(device),
+        };
+        Ok(redraw(unit, rng))
+    }
+
+    fn init_encoder(&self, device: &Device) -> UnitEncoder {
+        match self.encoder {
             EncoderKind::Paper { padding } => {
                 UnitEncoder::Paper(PaperEncoder::init(self, padding, device))
             }
@@ -476,8 +517,11 @@ impl UnitConfig {
             EncoderKind::Student { layers } => {
                 UnitEncoder::Student(StudentEncoder::init(self, layers, device))
             }
-        };
-        let decoder = match self.decoder {
+        }
+    }
+
+    fn init_decoder(&self, device: &Device) -> UnitDecoder {
+        match self.decoder {
             DecoderKind::Paper {
                 kernel,
                 padding,
@@ -505,6 +549,22 @@ impl UnitConfig {
                     hidden,
                     blocks,
                     gdn,
+                    heads: 0,
+                    rectified,
+                };
+                UnitDecoder::Refined(RefinedDecoder::init(self, sizes, device))
+            }
+            DecoderKind::Attentive {
+                hidden,
+                blocks,
+                heads,
+                rectified,
+            } => {
+                let sizes = refined::Refinement {
+                    hidden,
+                    blocks,
+                    gdn: false,
+                    heads,
                     rectified,
                 };
                 UnitDecoder::Refined(RefinedDecoder::init(self, sizes, device))
@@ -515,8 +575,7 @@ impl UnitConfig {
             DecoderKind::Student { hidden } => {
                 UnitDecoder::Student(StudentDecoder::init(self, hidden, device))
             }
-        };
-        Ok(redraw(Unit { encoder, decoder }, rng))
+        }
     }
 }
 

@@ -167,6 +167,23 @@ fn a_bank_whose_units_are_larger_than_units_may_be_is_refused_before_memory_is_t
     let blocks = |blocks, hidden| DecoderKind::Conv { hidden, blocks };
     refused(&|unit| unit.decoder = blocks(1 << 20, 1), "blocks");
     refused(&|unit| unit.decoder = blocks(200, 4096), "weights");
+    refused(&|unit| unit.decoder = blocks(1, 0), "hidden channels");
+    let attention = |hidden, heads| DecoderKind::Attentive {
+        hidden,
+        blocks: 1,
+        heads,
+        rectified: true,
+    };
+    for heads in [0, 5, usize::MAX] {
+        refused(&|unit| unit.decoder = attention(12, heads), "heads");
+    }
+    refused(
+        &|unit| {
+            unit.decoder = attention(12, 4);
+            (unit.activation.height, unit.activation.width) = (256, 256);
+        },
+        "attention",
+    );
     refused(&|unit| unit.stride = usize::MAX, "weights");
     // Sizes that a unit may have, but not this one: its weights say so.
     refused(&|unit| unit.decoder = blocks(2, 48), "tensor");

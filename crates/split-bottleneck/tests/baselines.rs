@@ -124,6 +124,15 @@ fn refined_sides_start_where_the_transform_is_and_learn_from_there() {
         encoder: EncoderKind::Refined { hidden: 12 },
         ..refined.clone()
     };
+    let attentive = UnitConfig {
+        decoder: DecoderKind::Attentive {
+            hidden: 12,
+            blocks: 1,
+            heads: 3,
+            rectified: true,
+        },
+        ..both.clone()
+    };
     let fitted = |unit: &UnitConfig| {
         let weights = klt.weights(unit, 3, &plain).unwrap();
         Rung::fitted("k", "pca", unit, &weights, pictures(&cache, &plain)).unwrap()
@@ -131,7 +140,7 @@ fn refined_sides_start_where_the_transform_is_and_learn_from_there() {
     let untrained = squared_error(&fitted(&plain_unit), &cache, 1.0);
     let device = plain.clone().autodiff();
     let settings = config(60, Objective::Lambda(0.01));
-    for unit in [&refined, &both] {
+    for unit in [&refined, &both, &attentive] {
         let error = squared_error(&fitted(unit), &cache, 1.0);
         assert!(
             (error - untrained).abs() < 1e-3 * untrained,

@@ -44,6 +44,8 @@ pub(crate) enum UnitKind {
     Klt,
     /// `klt` with two convolutions that add to the encoder's map (`unit`).
     Refined,
+    /// `refined` with attention on the edge (`unit`).
+    Attentive,
 }
 
 /// What prices the latent in training.
@@ -92,7 +94,7 @@ impl UnitKind {
         match (self, loss) {
             (Self::Paper, Loss::Labels) => "paper-unit",
             (Self::Paper, Loss::Logits) => "unsupervised",
-            (Self::Conv | Self::Light | Self::Klt | Self::Refined, _) => "unit",
+            (_, _) => "unit",
         }
     }
 
@@ -102,6 +104,7 @@ impl UnitKind {
             Self::Light => "light",
             Self::Klt => "klt",
             Self::Refined => "refined",
+            Self::Attentive => "attentive",
             Self::Paper | Self::Conv => self.record_kind(loss),
         }
     }
@@ -116,9 +119,7 @@ impl UnitKind {
     ) -> UnitConfig {
         let latent = latent_channels.unwrap_or(match self {
             Self::Paper => shape.channels.div_ceil(2),
-            Self::Conv | Self::Light | Self::Klt | Self::Refined => {
-                (3 * shape.channels).div_ceil(4)
-            }
+            _ => (3 * shape.channels).div_ceil(4),
         });
         let step = |default: f32| step.unwrap_or(default);
         match self {
@@ -126,6 +127,9 @@ impl UnitKind {
             Self::Conv => UnitConfig::conv(shape, latent, stride, step(0.5)),
             Self::Light => UnitConfig::light(shape, latent, stride, step(0.5), HEAVY_BLOCKS),
             Self::Refined => UnitConfig::refined(shape, latent, stride, step(0.5), HEAVY_BLOCKS),
+            Self::Attentive => {
+                UnitConfig::attentive(shape, latent, stride, step(0.5), HEAVY_BLOCKS)
+            }
             Self::Klt => UnitConfig {
                 encoder: EncoderKind::Patch,
                 ..UnitConfig::light(shape, latent, stride, step(0.5), HEAVY_BLOCKS)
@@ -135,13 +139,13 @@ impl UnitKind {
 
     /// Whether its first rung starts from principal components.
     pub(crate) fn starts_as_klt(self) -> bool {
-        matches!(self, Self::Klt | Self::Refined)
+        matches!(self, Self::Klt | Self::Refined | Self::Attentive)
     }
 
     fn default_loss(self) -> Loss {
         match self {
             Self::Paper => Loss::Labels,
-            Self::Conv | Self::Light | Self::Klt | Self::Refined => Loss::Logits,
+            _ => Loss::Logits,
         }
     }
 }

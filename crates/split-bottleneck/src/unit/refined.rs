@@ -5,6 +5,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::UnitConfig;
+use super::attention::Attention;
 use super::conv::{ResidualBlock, conv3x3, convolve, pixel_shuffle};
 use super::light::Gdn;
 use super::patch::{PatchEncoder, linear, patch_map};
@@ -54,6 +55,7 @@ pub struct RefinedDecoder {
     bn1: BatchNorm,
     gdn: Option<Gdn>,
     blocks: Vec<ResidualBlock>,
+    attention: Option<Attention>,
     up: Conv2d,
     /// Strength of the added part, `[patch]`.
     gain: Param<Tensor<1>>,
@@ -69,6 +71,8 @@ pub(super) struct Refinement {
     pub(super) hidden: usize,
     pub(super) blocks: usize,
     pub(super) gdn: bool,
+    /// Heads of the attention behind the blocks; 0 for none.
+    pub(super) heads: usize,
     pub(super) rectified: bool,
 }
 
@@ -78,6 +82,7 @@ impl RefinedDecoder {
             hidden,
             blocks,
             gdn,
+            heads,
             rectified,
         } = sizes;
         let patch = config.activation.channels * config.stride * config.stride;
@@ -89,6 +94,7 @@ impl RefinedDecoder {
             blocks: (0..blocks)
                 .map(|_| ResidualBlock::init(hidden, device))
                 .collect(),
+            attention: (heads > 0).then(|| Attention::init(hidden, heads, device)),
             up: Conv2dConfig::new([hidden, patch], [1, 1])
                 .with_bias(false)
                 .init(device),
@@ -108,6 +114,9 @@ impl RefinedDecoder {
         for block in &self.blocks {
             x = block.forward(x);
         }
+        if let Some(attention) = &self.attention {
+            x = attention.forward(x);
+        }
         let added = scaled(convolve(&self.up, x, 0), &self.gain);
         let patches = straight + added;
         let patches = if self.rectified {
@@ -119,12 +128,12 @@ impl RefinedDecoder {
     }
 }
 
-fn zeros(channels: usize, device: &Device) -> Param<Tensor<1>> {
+pub(super) fn zeros(channels: usize, device: &Device) -> Param<Tensor<1>> {
     let data = TensorData::new(vec![0.0_f32; channels], [channels]);
     Param::from_data(data, device)
 }
 
-fn scaled(x: Tensor<4>, gain: &Param<Tensor<1>>) -> Tensor<4> {
+pub(super) fn scaled(x: Tensor<4>, gain: &Param<Tensor<1>>) -> Tensor<4> {
     let [channels] = gain.val().dims();
     x * gain.val().reshape([1, channels, 1, 1])
 }

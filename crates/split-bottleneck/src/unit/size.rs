@@ -30,7 +30,15 @@ impl UnitConfig {
         if let DecoderKind::Student { hidden } = self.decoder {
             return whole(student::decoder_costs(self, hidden).macs());
         }
-        whole(product(&self.latent_size()).saturating_mul(self.decoder_weights()))
+        let pixels = product(&self.latent_size());
+        let looks = match self.decoder {
+            // Each pixel is compared with all, and takes from all.
+            DecoderKind::Attentive { hidden, .. } => {
+                product(&[2, hidden]).saturating_mul(pixels.saturating_mul(pixels))
+            }
+            _ => 0,
+        };
+        whole(sum([pixels.saturating_mul(self.decoder_weights()), looks]))
     }
 
     /// Weights of the unit encoder, each of which is used once for every pixel of the latent, but in a student;
@@ -101,9 +109,40 @@ impl UnitConfig {
                 self.patch_weights(hidden),
                 self.patch_weights(latent),
             ]),
+            DecoderKind::Attentive { hidden, blocks, .. } => sum([
+                product(&[9, hidden, latent]),
+                product(&[18, blocks, hidden, hidden]),
+                product(&[4, hidden, hidden]),
+                self.patch_weights(hidden),
+                self.patch_weights(latent),
+            ]),
             DecoderKind::BottleNet { .. } => product(&[9, channels, latent]),
             DecoderKind::Student { hidden } => student::decoder_costs(self, hidden).weights(),
         }
+    }
+
+    /// Fewest channels between two convolutions of a side, 1 where there are none.
+    fn hidden_channels(&self) -> usize {
+        let encoder = match self.encoder {
+            EncoderKind::Conv { hidden }
+            | EncoderKind::Light { hidden, .. }
+            | EncoderKind::Refined { hidden } => hidden,
+            EncoderKind::Paper { .. }
+            | EncoderKind::Patch
+            | EncoderKind::Scales { .. }
+            | EncoderKind::BottleNet
+            | EncoderKind::Student { .. } => 1,
+        };
+        let decoder = match self.decoder {
+            DecoderKind::Conv { hidden, .. }
+            | DecoderKind::Refined { hidden, .. }
+            | DecoderKind::Attentive { hidden, .. } => hidden,
+            DecoderKind::Student { hidden: [one, two] } => one.min(two),
+            DecoderKind::Paper { .. }
+            | DecoderKind::Patch { .. }
+            | DecoderKind::BottleNet { .. } => 1,
+        };
+        encoder.min(decoder)
     }
 
     /// Weights between `other` channels and a patch of the stride's size.
@@ -123,6 +162,7 @@ impl UnitConfig {
             ("activation width", width),
             ("latent channels", self.latent_channels),
             ("stride", self.stride),
+            ("hidden channels", self.hidden_channels()),
         ];
         if let Some((field, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(ConfigError::Zero { field });
@@ -134,11 +174,7 @@ impl UnitConfig {
         self.check_factors()?;
         self.check_scales()?;
         match (self.encoder, self.decoder) {
-            (EncoderKind::Student { layers }, DecoderKind::Student { hidden }) => {
-                if hidden.contains(&0) {
-                    let field = "hidden channels";
-                    return Err(ConfigError::Zero { field });
-                }
+            (EncoderKind::Student { layers }, DecoderKind::Student { .. }) => {
                 return student::check(self, layers);
             }
             (EncoderKind::Student { .. }, _) | (_, DecoderKind::Student { .. }) => {
@@ -173,7 +209,27 @@ impl UnitConfig {
                 width,
             });
         }
-        Ok(())
+        self.check_attention()
+    }
+
+    /// The attention of one head compares every pixel of the latent with every other.
+    fn check_attention(&self) -> Result<(), ConfigError> {
+        let DecoderKind::Attentive { hidden, heads, .. } = self.decoder else {
+            return Ok(());
+        };
+        if heads == 0 || !hidden.is_multiple_of(heads) {
+            return Err(ConfigError::Heads { heads, hidden });
+        }
+        let pixels = product(&self.latent_size());
+        let found = product(&[heads]).saturating_mul(pixels.saturating_mul(pixels));
+        match found > MAX_ACTIVATION_VALUES {
+            true => Err(ConfigError::TooLarge {
+                field: "weights of the attention",
+                found,
+                allowed: MAX_ACTIVATION_VALUES,
+            }),
+            false => Ok(()),
+        }
     }
 
     fn check_limits(&self) -> Result<(), ConfigError> {
@@ -188,9 +244,9 @@ impl UnitConfig {
                 padding,
                 output_padding: [rows, columns],
             } => [kernel, padding, rows, columns],
-            DecoderKind::Conv { blocks, .. } | DecoderKind::Refined { blocks, .. } => {
-                [blocks, 0, 0, 0]
-            }
+            DecoderKind::Conv { blocks, .. }
+            | DecoderKind::Refined { blocks, .. }
+            | DecoderKind::Attentive { blocks, .. } => [blocks, 0, 0, 0],
             DecoderKind::Patch { .. } | DecoderKind::Student { .. } => [0; 4],
             DecoderKind::BottleNet {
                 output_padding: [rows, columns],
