@@ -27,7 +27,7 @@ pub(crate) struct Document {
     pub(crate) rows: Vec<Row>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
@@ -98,6 +98,9 @@ pub(crate) struct Row {
     pub(crate) seed: u64,
     pub(crate) command: String,
     pub(crate) git: String,
+    /// Where it was measured, where that is not the document's machine.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) machine: Option<Machine>,
 }
 
 impl Machine {
@@ -169,7 +172,7 @@ impl Document {
     }
 
     /// Puts this run's rows into a record: rows of the same name and seed are replaced, all
-    /// others stay.
+    /// others stay and keep the machine they were measured on.
     pub(crate) fn merge_into(&self, path: &Path) -> Result<()> {
         let mut merged = self.clone();
         if path.exists() {
@@ -200,7 +203,15 @@ impl Document {
                     .iter()
                     .any(|new| new.name == row.name && new.seed == row.seed)
             };
-            let mut rows: Vec<Row> = old.rows.into_iter().filter(|row| !same(row)).collect();
+            let there = |row: Row| Row {
+                machine: row
+                    .machine
+                    .or_else(|| Some(old.machine.clone()))
+                    .filter(|machine| *machine != self.machine),
+                ..row
+            };
+            let others = old.rows.iter().filter(|row| !same(row)).cloned();
+            let mut rows: Vec<Row> = others.map(there).collect();
             rows.append(&mut merged.rows);
             merged.rows = rows;
         }
@@ -323,5 +334,84 @@ pub(crate) fn machine() -> Machine {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         os: std::env::consts::OS.to_owned(),
         gpu: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_on(cpu: &str, name: &str, seed: u64) -> Document {
+        let text = |word: &str| word.to_owned();
+        Document {
+            schema: text(SCHEMA),
+            command: text("c"),
+            git: text("g"),
+            date: text("2026-11-23"),
+            machine: Machine {
+                cpu: text(cpu),
+                cores: 2,
+                os: text("linux"),
+                gpu: None,
+            },
+            versions: BTreeMap::new(),
+            seed,
+            data: Data {
+                name: text("d"),
+                train: text("t"),
+                test: text("t"),
+                sha256: text("0"),
+            },
+            backbone: Backbone {
+                name: text("b"),
+                split: text("s"),
+                weights_sha256: text("0"),
+                macs: 1,
+                params: 1,
+                metric: text("top1"),
+                value: 90.0,
+            },
+            rows: vec![Row {
+                name: text(name),
+                kind: text("unit"),
+                seed,
+                ..Row::default()
+            }],
+        }
+    }
+
+    #[test]
+    fn rows_of_other_machines_keep_theirs_in_a_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record.json");
+        let runs = [
+            run_on("old", "one", 1),
+            run_on("old", "two", 1),
+            run_on("new", "one", 2),
+            run_on("new", "two", 1),
+            run_on("old", "three", 1),
+        ];
+        for run in runs {
+            run.merge_into(&path).unwrap();
+        }
+        let merged: Document = serde_json::from_slice(&read(&path).unwrap()).unwrap();
+        let cpu = |row: &Row| row.machine.clone().map(|machine| machine.cpu);
+        let found: Vec<_> = merged
+            .rows
+            .iter()
+            .map(|row| (row.name.as_str(), row.seed, cpu(row)))
+            .collect();
+        assert_eq!(merged.machine.cpu, "old");
+        let new = Some("new".to_owned());
+        let expected = [
+            ("two", 1, new.clone()),
+            ("one", 1, None),
+            ("three", 1, None),
+            ("one", 2, new),
+        ];
+        for row in &expected {
+            assert!(found.contains(row), "{row:?} in {found:?}");
+        }
+        assert_eq!(found.len(), expected.len());
     }
 }

@@ -159,6 +159,9 @@ pub struct Row {
     /// Commit, where it differs from the document's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<String>,
+    /// Machine, where it differs from the document's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// Fields that later versions added.
     #[serde(flatten)]
     pub more: BTreeMap<String, Value>,

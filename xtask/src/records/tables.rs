@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::table::Table;
-use crate::{BdRate, Curve, CurveError, Point, RaDocument, Row, TradeOff, bd_rate, pareto_ranks};
+use crate::{
+    BdRate, Curve, CurveError, Machine, Point, RaDocument, Row, TradeOff, bd_rate, pareto_ranks,
+};
 
 /// Kinds that send the picture itself; they stand beside ours as columns and curves.
 pub(crate) const PICTURE_KINDS: [&str; 4] = ["webp", "jpeg", "webp-lossless", "png"];
@@ -176,6 +178,23 @@ fn commits(document: &RaDocument) -> Vec<&str> {
     distinct(&document.git, rows)
 }
 
+/// The machines that the rows were measured on, the newest first.
+fn machines(document: &RaDocument) -> String {
+    let text = |machine: &Machine| {
+        let card = machine.gpu.as_ref();
+        let card = card.map_or(String::new(), |gpu| format!(" and {gpu}"));
+        let cores = match machine.cores {
+            1 => "1 core".to_owned(),
+            cores => format!("{cores} cores"),
+        };
+        format!("{} with {cores}{card}", machine.cpu)
+    };
+    let rows = document.rows.iter();
+    let others: Vec<_> = rows.map(|row| row.machine.as_ref().map(text)).collect();
+    let others = others.iter().map(Option::as_deref);
+    distinct(&text(&document.machine), others).join("; ")
+}
+
 fn distinct<'a>(first: &'a str, others: impl Iterator<Item = Option<&'a str>>) -> Vec<&'a str> {
     let mut all = vec![first];
     for other in others.flatten() {
@@ -214,7 +233,7 @@ fn training_minutes(document: &RaDocument) -> f64 {
 pub(crate) fn summary(document: &RaDocument) -> String {
     let (backbone, data) = (&document.backbone, &document.data);
     format!(
-        "Network {} cut at {}, tested on {} ({}); unsplit {} {}, {} MACs. {} {}, {} with {} cores{}.",
+        "Network {} cut at {}, tested on {} ({}); unsplit {} {}, {} MACs. {} {}, {}.",
         backbone.name,
         backbone.split,
         pictures(&data.test),
@@ -227,13 +246,7 @@ pub(crate) fn summary(document: &RaDocument) -> String {
             _ => "Commits",
         },
         commits(document).join(" and "),
-        document.machine.cpu,
-        document.machine.cores,
-        document
-            .machine
-            .gpu
-            .as_ref()
-            .map_or(String::new(), |gpu| format!(" and {gpu}")),
+        machines(document),
     )
 }
 
@@ -573,8 +586,14 @@ pub(crate) mod tests {
         merged.rows[1].command = Some("cargo xtask train --seed 2".to_owned());
         merged.rows[2].command = Some(merged.command.clone());
         merged.rows[3].git = Some("older".to_owned());
+        merged.rows[4].machine = Some(Machine {
+            cpu: "another".to_owned(),
+            cores: 1,
+            gpu: None,
+            os: "linux".to_owned(),
+        });
         let text = caption(&merged);
-        let wanted = "Commits abc and older, cpu with 2 cores and a card.";
+        let wanted = "Commits abc and older, cpu with 2 cores and a card; another with 1 core.";
         assert!(text.contains(wanted), "{text}");
         let wanted = "```\ncargo xtask train\ncargo xtask train --seed 2\n```";
         assert!(text.contains(wanted), "{text}");
