@@ -171,11 +171,16 @@ mod commands {
         assert!(document.rows.iter().any(|row| row.kind == "device-only"));
         let csv = fs::read_to_string(dir.join("results.csv")).unwrap();
         assert_eq!(csv.lines().count(), document.rows.len() + 1);
-        assert!(
-            fs::read_to_string(dir.join("curve.svg"))
-                .unwrap()
-                .contains("<svg")
-        );
+        for plot in ["curve.svg", "training.svg"] {
+            let svg = fs::read_to_string(dir.join(plot)).unwrap();
+            assert!(svg.contains("<svg"), "{plot}: {svg}");
+        }
+        let metrics = fs::read_to_string(dir.join("metrics.csv")).unwrap();
+        for unit in units {
+            let start = format!("{},", unit.name);
+            let lines = metrics.lines().filter(|line| line.starts_with(&start));
+            assert!(lines.count() > 0, "{start} in {metrics}");
+        }
         let printed = fs::read_to_string(dir.join("printed.txt")).unwrap();
         for row in &document.rows {
             assert!(

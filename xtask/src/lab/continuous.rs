@@ -1,5 +1,7 @@
 //! `train --continuous`: one unit for all rates, and a trained rung with other steps.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use burn::module::Module;
 use split_backbone::Part;
@@ -8,11 +10,12 @@ use split_bottleneck::{
     TablePictures, evaluate,
 };
 
+use crate::metrics::Metrics;
 use crate::record::Document;
 use crate::report::{base_row, measured, rung_row, test_cache};
 use crate::rung::{Trained, bar, count, now};
 use crate::setup::Setup;
-use crate::train::{TABLE_PICTURES, TrainArgs, UnitKind};
+use crate::train::{FRAME_OVERHEAD_BYTES, TABLE_PICTURES, TrainArgs, UnitKind};
 
 /// Rungs of the ladder; each costs its tables only.
 const LADDER: usize = 12;
@@ -40,6 +43,7 @@ pub(crate) fn train(
     args: &TrainArgs,
     cache: &ActivationCache,
     trained: &[Trained],
+    out: &Path,
 ) -> Result<Continuous> {
     let started = now();
     let device = setup.device.clone().autodiff();
@@ -48,32 +52,21 @@ pub(crate) fn train(
     let step = args.step_at(place.unwrap_or(0));
     let unit = UnitKind::Conv.unit(shape, args.latent_channels, args.stride, step);
     let first = trained.iter().find(|one| one.rung.config == unit);
-    let config = ContinuousConfig {
-        steps: args.continuous_steps.unwrap_or(args.steps),
-        warmup_steps: if first.is_some() {
-            0
-        } else {
-            args.warmup_steps
-        },
-        batch_size: args.batch_size,
-        learning_rate: args.learning_rate * if first.is_some() { 0.5 } else { 1.0 },
-        rate_learning_rate: 0.02,
-        anchors: ContinuousConfig::ladder(FACTORS.0, FACTORS.1, ANCHORS),
-        lambda: LAMBDA,
-        lambda_power: LAMBDA_POWER,
-        seed: args.seed.wrapping_mul(1000).wrapping_add(500),
-    };
+    let config = settings(args, first.is_some());
     let weights = first.map(|one| &one.rung.weights);
     let mut training = ContinuousTraining::start(&unit, &config, weights, cache, &device)?;
     let loss = ClassifierDistortion::unsupervised(setup.opened.tail.clone().train());
     let bar = bar(config.steps, "continuous");
+    let mut metrics = Metrics::begin(out, "continuous", 0)?;
     while !training.is_done() {
         let report = training
             .advance(cache, &loss)
             .context("training the continuous unit")?;
+        metrics.push(&report, report.bits / 8.0 + FRAME_OVERHEAD_BYTES);
         bar.set_position(count(report.step));
         bar.set_message(format!("lost {:.4}", report.distortion));
     }
+    metrics.end()?;
     bar.finish_and_clear();
     let pictures = TablePictures {
         cache,
@@ -110,6 +103,21 @@ pub(crate) fn train(
     let all = rungs.iter().map(|one| one.rung.clone()).collect();
     let bank = Bank::new(setup.opened.note.clone(), all)?;
     Ok(Continuous { bank, rungs })
+}
+
+/// How it is trained, from a trained rung or from drawn weights.
+fn settings(args: &TrainArgs, is_warm: bool) -> ContinuousConfig {
+    ContinuousConfig {
+        steps: args.continuous_steps.unwrap_or(args.steps),
+        warmup_steps: if is_warm { 0 } else { args.warmup_steps },
+        batch_size: args.batch_size,
+        learning_rate: args.learning_rate * if is_warm { 0.5 } else { 1.0 },
+        rate_learning_rate: 0.02,
+        anchors: ContinuousConfig::ladder(FACTORS.0, FACTORS.1, ANCHORS),
+        lambda: LAMBDA,
+        lambda_power: LAMBDA_POWER,
+        seed: args.seed.wrapping_mul(1000).wrapping_add(500),
+    }
 }
 
 /// Measures every rung closed loop and adds its row.

@@ -26,15 +26,18 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 pub(crate) fn append_line(path: &Path, line: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string(line)?;
     text.push('\n');
+    append(path, text.as_bytes())
+}
+
+/// Adds bytes to a file: all of them, or none and an error.
+pub(crate) fn append(path: &Path, bytes: &[u8]) -> Result<()> {
     let append = || -> std::io::Result<()> {
         let mut file = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(path)?;
         let before = file.metadata()?.len();
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_all());
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
         if written.is_err() {
             // Best effort: the error below is the one that matters.
             let _ = file.set_len(before);

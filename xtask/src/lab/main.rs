@@ -24,6 +24,7 @@ mod eval;
 mod examples;
 mod files;
 mod memory;
+mod metrics;
 mod options;
 mod out;
 mod plot;

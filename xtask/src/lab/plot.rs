@@ -1,4 +1,4 @@
-//! The rate-accuracy plot of a run.
+//! The plots of a run.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
 use crate::files::write_whole;
+use crate::metrics::RungCurve;
 use crate::record::Document;
 
 /// Curves drawn, in this order, with their colours (distinct also without colour vision).
@@ -107,6 +108,66 @@ fn axis(metric: &str) -> (f64, &'static str, usize) {
         "map" => (0.01, "mAP", 2),
         _ => (1.0, "top-1, %", 0),
     }
+}
+
+/// Writes how distortion and bytes went over the steps of all rungs, one behind the other, as SVG.
+pub(crate) fn training(path: &Path, rungs: &[RungCurve]) -> Result<()> {
+    let mut svg = String::new();
+    draw_training(rungs, &mut svg)
+        .map_err(|error| anyhow!("drawing {}: {error}", path.display()))?;
+    write_whole(path, svg.as_bytes())
+}
+
+fn draw_training(rungs: &[RungCurve], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+    let area = SVGBackend::with_string(svg, (760, 640)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let (upper, lower) = area.split_vertically(320);
+    for (panel, what, of) in [
+        (
+            upper,
+            "distortion",
+            (|p| p.1) as fn(&(f64, f64, f64)) -> f64,
+        ),
+        (lower, "bytes per picture, estimated", |p| p.2),
+    ] {
+        let mut end = 0.0;
+        let curves: Vec<(&str, Vec<(f64, f64)>)> = rungs
+            .iter()
+            .map(|(name, points)| {
+                let start = end;
+                end = start + points.last().map_or(0.0, |point| point.0);
+                let points = points.iter().map(|p| (start + p.0, of(p)));
+                (name.as_str(), points.collect())
+            })
+            .collect();
+        let values = curves.iter().flat_map(|(_, points)| points);
+        let top = values.map(|p| p.1).fold(1e-3, f64::max) * 1.05;
+        let mut chart = ChartBuilder::on(&panel)
+            .caption(what, ("sans-serif", 18))
+            .margin(12)
+            .x_label_area_size(36)
+            .y_label_area_size(60)
+            .build_cartesian_2d(0.0..end.max(1.0), 0.0..top)?;
+        chart
+            .configure_mesh()
+            .x_desc("steps of all rungs")
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .draw()?;
+        for (index, (name, points)) in curves.into_iter().enumerate() {
+            let colour = CURVES[index % CURVES.len()].2;
+            chart
+                .draw_series(LineSeries::new(points, colour.stroke_width(1)))?
+                .label(name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .background_style(WHITE.mix(0.85))
+            .draw()?;
+    }
+    area.present()?;
+    Ok(())
 }
 
 /// Writes points (bytes, top-1, whether on the front) as SVG; those of the front are filled.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::files::{read, write_whole};
+use crate::metrics::METRICS;
 
 /// Holds the options that decide a run's result.
 const OPTIONS: &str = "run.txt";
@@ -33,7 +34,7 @@ pub(crate) fn begin(out: &Path, options: &str, resume: bool) -> Result<()> {
     write_whole(&path, options.as_bytes())
 }
 
-/// Removes the checkpoints of a run that came to its end, that is, that left `results`.
+/// Removes checkpoints and metrics of a run that came to its end, that is, that left `results`.
 ///
 /// # Errors
 /// Where a run did not end.
@@ -49,7 +50,7 @@ pub(crate) fn make_room(out: &Path, results: &str) -> Result<()> {
             first.file_name().unwrap_or_default().display()
         );
     }
-    for path in old.iter().chain([&results]) {
+    for path in old.iter().chain([&results, &out.join(METRICS)]) {
         if path.exists() {
             std::fs::remove_file(path)
                 .with_context(|| format!("removing the old {}", path.display()))?;

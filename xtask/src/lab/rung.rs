@@ -13,6 +13,7 @@ use split_bottleneck::{
 };
 
 use crate::files::{read, write_whole};
+use crate::metrics::Metrics;
 
 /// Time between checkpoints.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
@@ -54,16 +55,23 @@ impl Task<'_> {
         } else {
             Training::start(self.unit, self.train, warm, cache, &device)?
         };
+        let folder = self.file.parent().unwrap_or(Path::new("."));
+        let mut metrics = Metrics::begin(folder, self.name, training.step_count())?;
         let bar = bar(self.train.steps, self.name);
         bar.set_position(count(training.step_count()));
         let mut saved = now();
         while !training.is_done() {
             match training.advance(cache, distortion) {
-                Ok(report) => self.show(&bar, &report),
+                Ok(report) => {
+                    metrics.push(&report, (self.frame_bytes)(report.bits));
+                    self.show(&bar, &report);
+                }
                 Err(error) => return Err(self.stopped(&training, error.into())),
             }
             let stopping = stop.load(Ordering::Relaxed);
             if stopping || saved.elapsed() > CHECKPOINT_EVERY {
+                // First, since lines behind a checkpoint are dropped when it is taken up.
+                metrics.save()?;
                 write_whole(self.file, &training.to_checkpoint()?)?;
                 saved = now();
             }
@@ -76,6 +84,7 @@ impl Task<'_> {
                 );
             }
         }
+        metrics.end()?;
         write_whole(self.file, &training.to_checkpoint()?)?;
         bar.finish_and_clear();
         Ok(training)

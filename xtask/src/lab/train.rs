@@ -21,7 +21,7 @@ use crate::values::{at_least_one, not_negative, positive, share};
 use crate::{baselines, continuous, published, report, run_folder, tail_norms};
 
 /// Bytes of a frame that are not coded symbols: header, checksum, coder flush.
-const FRAME_OVERHEAD_BYTES: f64 = 14.0;
+pub(crate) const FRAME_OVERHEAD_BYTES: f64 = 14.0;
 /// Training pictures whose symbols are counted for the tables.
 pub(crate) const TABLE_PICTURES: usize = 6000;
 /// Training pictures from which principal components are taken.
@@ -361,7 +361,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         if args.no_flips { "" } else { ", mirrored too" }
     );
     let mut continuous = if args.continuous {
-        Some(continuous::train(&setup, args, &cache, &trained)?)
+        Some(continuous::train(&setup, args, &cache, &trained, &out)?)
     } else {
         None
     };
@@ -395,7 +395,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         records::front_table(&records::RaDocument::parse(&text)?)
     );
     say!(
-        "bank, results.json, results.csv and curve.svg are in {} ({:.0} s)",
+        "bank, results.json, results.csv, curve.svg, metrics.csv and training.svg are in {} ({:.0} s)",
         out.display(),
         started.elapsed().as_secs_f64()
     );

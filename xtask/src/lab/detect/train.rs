@@ -88,7 +88,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     }
     report::print_table(&document);
     say!(
-        "bank, results.json, results.csv and curve.svg are in {} ({:.0} s)",
+        "bank, results.json, results.csv, curve.svg, metrics.csv and training.svg are in {} ({:.0} s)",
         out.display(),
         started.elapsed().as_secs_f64()
     );
