@@ -5,7 +5,7 @@ use split_tensor::{Codec, TableSet};
 
 use self::codec::in_segments;
 use self::rung::opened;
-use crate::state::parameter_count;
+use crate::state::{ModuleState, parameter_count};
 use crate::store::Archive;
 use crate::unit::UnitConfig;
 
@@ -73,7 +73,8 @@ struct RungManifest {
     lambda: f64,
     steps: usize,
     measured: Option<Measured>,
-    /// An earlier rung with the very same weights, which are then kept once.
+    /// An earlier rung with mostly the same tensors, which are then kept once; those that differ stand under
+    /// this one's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     weights_of: Option<usize>,
 }
@@ -177,6 +178,7 @@ impl Bank {
     ///
     /// When the container cannot be written.
     pub fn to_bytes(&self) -> Result<Vec<u8>, BankError> {
+        let holders: Vec<_> = (0..self.rungs.len()).map(|i| self.holder(i)).collect();
         let manifest = Manifest {
             backbone: self.backbone.clone(),
             digest: self.digest(),
@@ -185,7 +187,7 @@ impl Bank {
                 .iter()
                 .enumerate()
                 .map(|(index, rung)| RungManifest {
-                    weights_of: self.first_with_weights_of(index),
+                    weights_of: holders[index],
                     name: rung.name.clone(),
                     kind: rung.kind.clone(),
                     config: rung.config.clone(),
@@ -197,19 +199,31 @@ impl Bank {
         };
         let mut archive = Archive::new(SCHEMA, &manifest)?;
         for (index, rung) in self.rungs.iter().enumerate() {
-            if self.first_with_weights_of(index).is_none() {
-                archive.insert_state(&format!("rung{index}"), &rung.weights);
+            let mut own = rung.weights.clone();
+            if let Some(holder) = holders[index] {
+                let held = &self.rungs[holder].weights;
+                own.retain(|path, tensor| held.get(path) != Some(tensor));
             }
+            archive.insert_state(&format!("rung{index}"), &own);
             archive.insert_bytes(&format!("tables{index}"), rung.tables.to_bytes());
         }
         Ok(archive.to_bytes()?)
     }
 
-    /// The first rung before `index` that has the very same weights, as the rungs of one
-    /// continuous unit have.
-    fn first_with_weights_of(&self, index: usize) -> Option<usize> {
+    /// The first rung before `index` that has its layout and most of its values, as the rungs of one continuous unit
+    /// have.
+    fn holder(&self, index: usize) -> Option<usize> {
         let own = &self.rungs[index].weights;
-        (0..index).find(|earlier| self.rungs[*earlier].weights == *own)
+        let all: usize = own.values().map(|tensor| tensor.values.len()).sum();
+        (0..index).find(|earlier| {
+            let held = &self.rungs[*earlier].weights;
+            let same: usize = own
+                .iter()
+                .filter(|(path, tensor)| held.get(*path) == Some(tensor))
+                .map(|(_, tensor)| tensor.values.len())
+                .sum();
+            held.keys().eq(own.keys()) && 2 * same > all
+        })
     }
 
     /// Reads a bank and checks its digest.
@@ -220,29 +234,28 @@ impl Bank {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BankError> {
         let archive = Archive::from_bytes(SCHEMA, bytes)?;
         let manifest: Manifest = archive.manifest()?;
-        let rungs = manifest
-            .rungs
-            .into_iter()
-            .enumerate()
-            .map(|(index, rung)| {
-                let tables = TableSet::from_bytes(archive.bytes(&format!("tables{index}"))?)
-                    .map_err(|source| BankError::Table {
-                        rung: rung.name.clone(),
-                        source,
-                    })?;
-                let holder = rung.weights_of.unwrap_or(index);
-                Ok(Rung {
-                    weights: archive.state(&format!("rung{holder}")),
-                    tables,
-                    name: rung.name,
-                    kind: rung.kind,
-                    config: rung.config,
-                    lambda: rung.lambda,
-                    steps: rung.steps,
-                    measured: rung.measured,
-                })
-            })
-            .collect::<Result<Vec<_>, BankError>>()?;
+        let mut rungs: Vec<Rung> = Vec::new();
+        for (index, rung) in manifest.rungs.into_iter().enumerate() {
+            let tables = TableSet::from_bytes(archive.bytes(&format!("tables{index}"))?).map_err(
+                |source| BankError::Table {
+                    rung: rung.name.clone(),
+                    source,
+                },
+            )?;
+            let holder = rung.weights_of.and_then(|holder| rungs.get(holder));
+            let mut weights = holder.map_or_else(ModuleState::new, |rung| rung.weights.clone());
+            weights.extend(archive.state(&format!("rung{index}")));
+            rungs.push(Rung {
+                weights,
+                tables,
+                name: rung.name,
+                kind: rung.kind,
+                config: rung.config,
+                lambda: rung.lambda,
+                steps: rung.steps,
+                measured: rung.measured,
+            });
+        }
         let bank = Self::new(manifest.backbone, rungs)?;
         let found = bank.digest();
         if found != manifest.digest {

@@ -16,6 +16,10 @@ use crate::split::Distortion;
 use crate::state::{ModuleState, load_state, module_state};
 use crate::unit::{Unit, UnitConfig};
 
+/// Batches from which a rung takes the statistics of its decoder's norms; with their momentum of 0.1 the last twenty
+/// or so count.
+const CALIBRATION_STEPS: usize = 40;
+
 /// Highest price while warming up, as for single rungs.
 const WARMUP_LAMBDA: f64 = 0.01;
 
@@ -98,8 +102,8 @@ impl ChannelSteps {
 /// One unit for all rates, in training: the rate is set by the step alone, and each channel
 /// learns how its own step follows.
 ///
-/// On the wire this is a bank of rungs that share their weights and differ in steps and integer
-/// tables, as many and as fine as wanted: see [`rung`](Self::rung).
+/// On the wire this is a bank of rungs that share their weights and differ in steps, integer tables and
+/// the statistics of the decoder's norms, as many and as fine as wanted: see [`rung`](Self::rung).
 pub struct ContinuousTraining {
     unit_config: UnitConfig,
     config: ContinuousConfig,
@@ -203,7 +207,7 @@ impl ContinuousTraining {
         cache: &ActivationCache,
         distortion: &impl Distortion,
     ) -> Result<StepReport, TrainError> {
-        let batch = cache.batch(&self.indices(cache.len()), &self.device);
+        let batch = cache.batch(&self.indices_at(self.step, cache.len()), &self.device);
         let warming = self.step < self.config.warmup_steps;
         let anchor = if warming { 0 } else { self.drawn_anchor() };
         let factor = self.config.anchors[anchor];
@@ -247,9 +251,17 @@ impl ContinuousTraining {
 
     /// The rung at `factor` times the unit's step, with tables fitted to its symbols.
     ///
+    /// Encoder and all learned weights are those of every other rung. The running statistics of the decoder's batch
+    /// norms are taken anew at this factor: training normalizes each batch by what its own step restores, and a mean
+    /// over all steps fits none of them at the ends of the range.
+    ///
     /// # Errors
     ///
     /// When the factor leaves no positive step or a table cannot be built.
+    ///
+    /// # Panics
+    ///
+    /// Never: the weights are of the unit's own layout.
     pub fn rung(
         &self,
         name: &str,
@@ -268,14 +280,35 @@ impl ContinuousTraining {
                 .collect(),
             ..self.unit_config.clone()
         };
-        // `valid` first takes in what the last forward pass left pending in running statistics.
-        let weights = module_state(&self.unit.valid());
+        let weights = self.calibrated(&config, pictures.cache);
         let rung = Rung::fitted(name, kind, &config, &weights, pictures)?;
         Ok(Rung {
             lambda: self.lambda(factor, false),
             steps: self.step,
             ..rung
         })
+    }
+
+    /// The unit's weights with statistics of the decoder's norms as they are under these steps, over
+    /// [`CALIBRATION_STEPS`] batches.
+    fn calibrated(&self, config: &UnitConfig, cache: &ActivationCache) -> ModuleState {
+        // `valid` first takes in what the last forward pass left pending in running statistics.
+        let weights = module_state(&self.unit.valid());
+        let drawn = config
+            .init(&self.device, &mut Pcg64::seed_from_u64(self.config.seed))
+            .expect("the configuration held at the start");
+        let unit = load_state(drawn, &weights).expect("weights of this very unit");
+        let encoder = unit.encoder.valid();
+        for step in 0..CALIBRATION_STEPS {
+            let indices = self.indices_at(step, cache.len());
+            let batch = cache.batch(&indices, &self.device);
+            let latent = encoder.forward(config.input(&batch).inner());
+            let symbols = config.divided(latent).round();
+            let sent = Tensor::from_inner(config.multiplied(symbols));
+            // Statistics move with the pass.
+            let _ = unit.decoder.forward(sent);
+        }
+        module_state(&unit.valid())
     }
 
     fn lambda(&self, factor: f32, warming: bool) -> f64 {
@@ -287,11 +320,12 @@ impl ContinuousTraining {
         }
     }
 
-    fn indices(&self, pictures: usize) -> Vec<usize> {
+    /// Pictures of a step.
+    fn indices_at(&self, step: usize, pictures: usize) -> Vec<usize> {
         let size = self.config.batch_size;
         let per_epoch = pictures / size;
-        let order = shuffled(pictures, self.config.seed, self.step / per_epoch);
-        let start = self.step % per_epoch * size;
+        let order = shuffled(pictures, self.config.seed, step / per_epoch);
+        let start = step % per_epoch * size;
         order[start..start + size].to_vec()
     }
 
