@@ -1,17 +1,20 @@
-//! `metrics.csv` and `training.svg` of a run folder: how distortion, bytes and lambda went, step by step.
+//! `metrics.csv` and `training.svg` of a run folder: how distortion, bytes and lambda went, step by
+//! step, and the seconds a rung had taken by then, in all processes that worked on it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use split_bottleneck::StepReport;
 
 use crate::files::{append, read, write_whole};
+use crate::rung::now;
 
 /// Name in the run folder.
 pub(crate) const METRICS: &str = "metrics.csv";
 const PLOT: &str = "training.svg";
-const HEAD: &str = "rung,step,distortion,bytes,lambda\n";
+const HEAD: &str = "rung,step,distortion,bytes,lambda,seconds\n";
 /// Steps between lines.
 const EVERY: usize = 10;
 
@@ -21,6 +24,9 @@ pub(crate) struct Metrics {
     rung: String,
     /// Lines that are not in the file yet.
     pending: String,
+    /// Seconds that earlier processes spent on the rung.
+    pub(crate) earlier: f64,
+    started: Instant,
 }
 
 impl Metrics {
@@ -41,10 +47,14 @@ impl Metrics {
         if kept != old || !path.exists() {
             write_whole(&path, kept.as_bytes())?;
         }
+        let lines = kept.split_inclusive('\n').filter_map(Line::parse);
+        let mut own = lines.filter(|line| line.rung == rung);
         Ok(Self {
+            earlier: own.next_back().map_or(0.0, |line| line.seconds),
             path,
             rung: rung.to_owned(),
             pending: String::new(),
+            started: now(),
         })
     }
 
@@ -54,10 +64,11 @@ impl Metrics {
             return;
         }
         let (rung, step, distortion) = (&self.rung, report.step, report.distortion);
+        let seconds = self.earlier + self.started.elapsed().as_secs_f64();
         // Writing to a string can't fail.
         let _ = writeln!(
             self.pending,
-            "{rung},{step},{distortion:.6},{bytes:.1},{:.6e}",
+            "{rung},{step},{distortion:.6},{bytes:.1},{:.6e},{seconds:.1}",
             report.lambda
         );
     }
@@ -87,20 +98,21 @@ struct Line<'a> {
     step: usize,
     distortion: f64,
     bytes: f64,
+    seconds: f64,
 }
 
 impl<'a> Line<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let fields: Vec<&str> = line.strip_suffix('\n')?.split(',').collect();
-        let [rung, step, distortion, bytes, lambda] = fields.as_slice() else {
+        let [rung, step, distortion, bytes, _, seconds] = fields.as_slice() else {
             return None;
         };
-        lambda.parse::<f64>().ok()?;
         Some(Self {
             rung,
             step: step.parse().ok()?,
             distortion: distortion.parse().ok()?,
             bytes: bytes.parse().ok()?,
+            seconds: seconds.parse().ok()?,
         })
     }
 }
@@ -162,6 +174,7 @@ mod tests {
             .and_then(|mut file| std::io::Write::write_all(&mut file, b"two,30,0."))
             .unwrap();
         let mut two = Metrics::begin(dir.path(), "two", 13).unwrap();
+        two.earlier = 100.0;
         (14..=25).for_each(|step| two.push(&report(step), 24.0));
         two.end().unwrap();
         let expected = [
@@ -174,6 +187,8 @@ mod tests {
         ];
         let expected: Vec<_> = expected.map(|(rung, step)| (rung.to_owned(), step)).into();
         assert_eq!(steps(dir.path()), expected);
+        let again = Metrics::begin(dir.path(), "two", 25).unwrap();
+        assert!((100.0..200.0).contains(&again.earlier), "{}", again.earlier);
         let plot = fs::read_to_string(dir.path().join(PLOT)).unwrap();
         for text in ["<svg", "one", "two", "bytes"] {
             assert!(plot.contains(text), "{text} in {plot}");

@@ -150,7 +150,8 @@ fn integers(
             file: &out.join(format!("{name}.checkpoint")),
             frame_bytes: &|bits| bits / 8.0,
         };
-        let training = task.run((args.resume, stop), None, cache, &distortion, &setup.device)?;
+        let (training, earlier) =
+            task.run((args.resume, stop), None, cache, &distortion, &setup.device)?;
         let pictures = TablePictures {
             cache,
             limit: RANGE_PICTURES,
@@ -166,7 +167,7 @@ fn integers(
                 ..rung
             },
             epochs: seen / f64::from(u32::try_from(cache.len())?),
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: earlier + started.elapsed().as_secs_f64(),
         });
     }
     Ok(trained)

@@ -38,7 +38,7 @@ pub(crate) struct Task<'a> {
 
 impl Task<'_> {
     /// Goes on from the checkpoint where there is one and `resume` asks for it, else from `warm`
-    /// or drawn weights, to the last step.
+    /// or drawn weights, to the last step. The seconds are those that earlier processes spent on it.
     pub(crate) fn run(
         &self,
         (resume, stop): (bool, &AtomicBool),
@@ -46,7 +46,7 @@ impl Task<'_> {
         cache: &ActivationCache,
         distortion: &impl Distortion,
         device: &Device,
-    ) -> Result<Training> {
+    ) -> Result<(Training, f64)> {
         let device = device.clone().autodiff();
         let mut training = if resume && self.file.exists() {
             let state = read(self.file)?;
@@ -84,10 +84,11 @@ impl Task<'_> {
                 );
             }
         }
+        let earlier = metrics.earlier;
         metrics.end()?;
         write_whole(self.file, &training.to_checkpoint()?)?;
         bar.finish_and_clear();
-        Ok(training)
+        Ok((training, earlier))
     }
 
     /// What stopped a training; the state before it is kept.

@@ -579,7 +579,7 @@ fn train_rung(
         frame_bytes: &|bits| bits / 8.0 + FRAME_OVERHEAD_BYTES,
     };
     let begun = (args.resume, stop);
-    let training = task.run(begun, warm, cache, &distortion, &setup.device)?;
+    let (training, earlier) = task.run(begun, warm, cache, &distortion, &setup.device)?;
     let rung = Rung::from_training(
         &plan.name,
         plan.kind,
@@ -593,7 +593,7 @@ fn train_rung(
     let trained = Trained {
         rung,
         epochs: pictures / f64::from(u32::try_from(cache.len())?),
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: earlier + started.elapsed().as_secs_f64(),
     };
     Ok((trained, training.weights()))
 }

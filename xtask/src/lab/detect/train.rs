@@ -208,7 +208,7 @@ fn train_rung(
         warm = Some(start);
     }
     let mut last = None;
-    let mut steps = 0;
+    let (mut steps, mut earlier) = (0, 0.0);
     for stage in &plan.stages {
         let file = out.join(format!("{}.checkpoint", stage.name));
         let task = Task {
@@ -218,7 +218,7 @@ fn train_rung(
             file: &file,
             frame_bytes: &|bits| frame_bytes(bits, trained_on.coverage),
         };
-        let training = task.run(
+        let (training, spent) = task.run(
             (args.resume, stop),
             warm.as_ref(),
             cache,
@@ -227,6 +227,7 @@ fn train_rung(
         )?;
         warm = Some(training.weights());
         steps += stage.train.steps;
+        earlier += spent;
         last = Some(training);
     }
     let training = last.context("a rung needs steps: --steps or --pyramid-steps")?;
@@ -244,7 +245,7 @@ fn train_rung(
     let trained = Trained {
         rung,
         epochs: views / f64::from(u32::try_from(cache.len())?),
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: earlier + started.elapsed().as_secs_f64(),
     };
     Ok((trained, training.weights()))
 }
