@@ -24,6 +24,9 @@ const SCHEMA: &str = "split-bank/1";
 /// Most rungs of a bank: a frame names its rung with 16 bits.
 pub const MAX_RUNGS: usize = 1 << 16;
 
+/// Most values of the weights of all rungs together: one GiB.
+pub const MAX_BANK_VALUES: u64 = 1 << 28;
+
 /// Which backbone a bank was trained for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackboneNote {
@@ -230,11 +233,17 @@ impl Bank {
     ///
     /// # Errors
     ///
-    /// When the container, the manifest or a table is damaged, or the digest differs.
+    /// When the container, the manifest or a table is damaged, the digest differs, or its rungs have more than
+    /// [`MAX_BANK_VALUES`] values.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BankError> {
+        Self::within(MAX_BANK_VALUES, bytes)
+    }
+
+    fn within(allowed: u64, bytes: &[u8]) -> Result<Self, BankError> {
         let archive = Archive::from_bytes(SCHEMA, bytes)?;
         let manifest: Manifest = archive.manifest()?;
         let mut rungs: Vec<Rung> = Vec::new();
+        let mut found = 0_u64;
         for (index, rung) in manifest.rungs.into_iter().enumerate() {
             let tables = TableSet::from_bytes(archive.bytes(&format!("tables{index}"))?).map_err(
                 |source| BankError::Table {
@@ -243,8 +252,20 @@ impl Bank {
                 },
             )?;
             let holder = rung.weights_of.and_then(|holder| rungs.get(holder));
+            let own = archive.state(&format!("rung{index}"));
+            let values = |state: &ModuleState| -> u64 {
+                let lengths = state.values().map(|tensor| tensor.values.len());
+                lengths.sum::<usize>().try_into().unwrap_or(u64::MAX)
+            };
+            // Before they are copied.
+            found = found
+                .saturating_add(holder.map_or(0, |rung| values(&rung.weights)))
+                .saturating_add(values(&own));
+            if found > allowed {
+                return Err(BankError::TooLarge { found, allowed });
+            }
             let mut weights = holder.map_or_else(ModuleState::new, |rung| rung.weights.clone());
-            weights.extend(archive.state(&format!("rung{index}")));
+            weights.extend(own);
             rungs.push(Rung {
                 weights,
                 tables,
@@ -318,5 +339,58 @@ impl Bank {
             takes_pictures: found.config.takes_pictures(),
             device: device.clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use split_tensor::FreqTable;
+
+    use super::*;
+    use crate::state::HostTensor;
+    use crate::unit::ActivationShape;
+
+    #[test]
+    fn rungs_that_share_tensors_have_a_bound_in_memory() {
+        let shape = ActivationShape {
+            channels: 2,
+            height: 4,
+            width: 4,
+        };
+        let tensor = |value: f32, count: usize| HostTensor {
+            shape: vec![count],
+            values: vec![value; count],
+        };
+        let rung = |own: f32| Rung {
+            name: format!("r{own}"),
+            kind: "unit".to_owned(),
+            config: UnitConfig::conv(shape, 2, 2, 0.5),
+            weights: [
+                ("own".to_owned(), tensor(own, 10)),
+                ("shared".to_owned(), tensor(1.0, 90)),
+            ]
+            .into(),
+            tables: TableSet::shared(FreqTable::from_counts(0, &[1, 1]).unwrap()),
+            lambda: 0.0,
+            steps: 0,
+            measured: None,
+        };
+        let note = BackboneNote {
+            name: "n".to_owned(),
+            split: "s".to_owned(),
+            weights_sha256: "00".to_owned(),
+        };
+        let bank = Bank::new(note, [0.0, 1.0, 2.0, 3.0].map(rung).to_vec()).unwrap();
+        let bytes = bank.to_bytes().unwrap();
+        // Three rungs bring ten values each of their own, but all hold a hundred.
+        let read = Bank::within(430, &bytes).unwrap();
+        for (one, other) in read.rungs().iter().zip(bank.rungs()) {
+            assert_eq!(one.weights, other.weights);
+        }
+        let refused = Bank::within(429, &bytes).unwrap_err();
+        assert!(
+            matches!(refused, BankError::TooLarge { allowed: 429, .. }),
+            "{refused}"
+        );
     }
 }

@@ -108,8 +108,8 @@ mod train;
 mod unit;
 
 pub use bank::{
-    BackboneNote, Bank, BankDigests, BankError, CodingError, MAX_RUNGS, Measured, Rung, RungCodec,
-    TablePictures,
+    BackboneNote, Bank, BankDigests, BankError, CodingError, MAX_BANK_VALUES, MAX_RUNGS, Measured,
+    Rung, RungCodec, TablePictures,
 };
 pub use cache::{ActivationCache, CacheError};
 pub use error::{ConfigError, StateError};

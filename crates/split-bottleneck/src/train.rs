@@ -85,8 +85,8 @@ pub struct TrainConfig {
     /// counts: after `n` steps at most `(n + 1) / (n + 10)`.
     #[serde(default)]
     pub averaging: f32,
-    /// Last steps, out of `steps`, that train the decoder alone, on the very symbols that the codec will send: encoder
-    /// and statistics stand still, rounding is exact, rate model and price rest. The learning rate begins
+    /// Last steps, out of `steps`, that train the decoder alone, on the very symbols that the codec will send: the encoder
+    /// and its statistics stand still, rounding is exact, rate model and price rest. The learning rate begins
     /// anew at half its peak, with fresh moments.
     #[serde(default)]
     pub finish_steps: usize,

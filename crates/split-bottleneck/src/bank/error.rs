@@ -74,6 +74,14 @@ pub enum BankError {
         /// Rungs found.
         found: usize,
     },
+    /// Rungs that share tensors are small in a file and large in memory.
+    #[error("the weights of its rungs are {found} values, more than the {allowed} a bank may hold")]
+    TooLarge {
+        /// Values of the rungs that were read so far.
+        found: u64,
+        /// Most values.
+        allowed: u64,
+    },
 }
 
 /// Why an activation or a frame cannot be coded.
