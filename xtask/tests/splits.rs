@@ -59,6 +59,30 @@ mod commands {
     }
 
     #[test]
+    fn units_come_with_the_costs_of_both_sides() {
+        let args = ["--model", "resnet56", "--units"];
+        let text = splits(&[&args[..], &["--json"]].concat()).unwrap();
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let cuts = json["cuts"].as_array().unwrap();
+        let layer2 = cuts.iter().find(|cut| cut["after"] == "layer2").unwrap();
+        let units = layer2["units"].as_array().unwrap();
+        let conv = units.iter().find(|unit| unit["layout"] == "conv").unwrap();
+        // 64 pixels: 9 * 32 * 48 weights, then 9 * 48 * 24.
+        assert_eq!(conv["device_macs"], 64 * 9 * (32 * 48 + 48 * 24));
+        // The activation of 8192 values, and 48 maps of 64.
+        assert_eq!(conv["device_peak_bytes"], 4 * (8192 + 48 * 64));
+        for unit in units {
+            assert!(unit["edge_parameters"].as_u64().unwrap() > 0, "{unit}");
+        }
+        let table = splits(&args).unwrap();
+        assert!(table.contains("units at layer2"), "{table}");
+        assert!(
+            table.lines().any(|line| line.starts_with("paper ")),
+            "{table}"
+        );
+    }
+
+    #[test]
     fn a_folder_gets_json_and_a_plot_that_names_the_stages() {
         let out = tempfile::tempdir().unwrap();
         let path = out.path().to_str().unwrap();

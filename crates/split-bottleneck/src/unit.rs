@@ -13,6 +13,7 @@ mod attention;
 mod bottlenet;
 mod conv;
 mod light;
+mod memory;
 mod paper;
 mod patch;
 mod refined;

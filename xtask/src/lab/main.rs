@@ -39,6 +39,7 @@ mod setup;
 mod splits;
 mod tail_norms;
 mod train;
+mod unit_costs;
 mod units;
 mod values;
 

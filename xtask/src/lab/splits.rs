@@ -12,6 +12,7 @@ use split_backbone::{ActivationShape, BackboneConfig, Graph, GraphCut, embedded}
 use crate::backend::Backend;
 use crate::files::{append_line, folder, write_whole};
 use crate::record::{Machine, command_line, date, git_state, machine, versions};
+use crate::unit_costs::UnitCosts;
 
 const SCHEMA: &str = "split-graph/1";
 
@@ -27,6 +28,9 @@ pub(crate) struct SplitsArgs {
     /// Only cuts that a single tensor crosses.
     #[arg(long)]
     one_tensor: bool,
+    /// Also what each layout of unit costs at each split point that one tensor crosses.
+    #[arg(long)]
+    units: bool,
     /// Print JSON in place of the table.
     #[arg(long)]
     json: bool,
@@ -77,6 +81,8 @@ struct Cut {
     tail_parameters: u64,
     head_peak_bytes: u64,
     tail_peak_bytes: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    units: Vec<UnitCosts>,
 }
 
 #[derive(Serialize)]
@@ -88,7 +94,10 @@ struct Crossing {
 pub(crate) fn run(args: &SplitsArgs) -> Result<()> {
     let (config, default) = model(&args.model)?;
     let graph = config.graph(args.input.unwrap_or(default))?;
-    let splits = Splits::of(&args.model, &config, &graph, args.one_tensor);
+    let mut splits = Splits::of(&args.model, &config, &graph, args.one_tensor);
+    if args.units {
+        splits.count_units()?;
+    }
     let mut json = serde_json::to_string_pretty(&splits)?;
     json.push('\n');
     if args.json {
@@ -157,6 +166,7 @@ impl Splits {
             tail_parameters: cut.tail_parameters,
             head_peak_bytes: cut.head_peak_bytes,
             tail_peak_bytes: cut.tail_peak_bytes,
+            units: Vec::new(),
         };
         Self {
             schema: SCHEMA,
@@ -172,6 +182,15 @@ impl Splits {
                 .map(cut)
                 .collect(),
         }
+    }
+
+    fn count_units(&mut self) -> Result<()> {
+        for cut in self.cuts.iter_mut().filter(|cut| cut.split_point) {
+            if let [tensor] = cut.tensors.as_slice() {
+                cut.units = UnitCosts::of_all(tensor.shape)?;
+            }
+        }
+        Ok(())
     }
 
     fn line(&self) -> Line<'_> {
@@ -230,6 +249,11 @@ impl Splits {
                 cut.tail_peak_bytes,
                 crossing.collect::<Vec<_>>().join(", ")
             );
+        }
+        let with_units = self.cuts.iter().filter(|cut| !cut.units.is_empty());
+        for cut in with_units {
+            say!("\nunits at {}, beside head and tail:", cut.after);
+            UnitCosts::print(&cut.units, cut.head_macs);
         }
     }
 
