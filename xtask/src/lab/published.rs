@@ -63,14 +63,8 @@ pub(crate) fn train(
     stop: &AtomicBool,
 ) -> Result<Vec<Trained>> {
     let mut trained = Vec::new();
-    for published in [
-        Published::CrBq,
-        Published::BottleNet,
-        Published::EntropicStudent,
-    ] {
-        if !args.published.contains(&published) {
-            continue;
-        }
+    let asked = |published: &&Published| args.published.contains(published);
+    for published in Published::value_variants().iter().filter(asked) {
         trained.extend(match published {
             Published::EntropicStudent => students(setup, args, cache, out, stop)?,
             Published::CrBq => {
