@@ -330,11 +330,12 @@ mod commands {
             said.contains("unit-1.checkpoint") && said.contains("disk full"),
             "{said}"
         );
-        let left: Vec<_> = fs::read_dir(&out)
+        let mut left: Vec<_> = fs::read_dir(&out)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
-        assert_eq!(left, ["run.txt"], "{left:?}");
+        left.sort();
+        assert_eq!(left, ["metrics.csv", "run.txt"], "{left:?}");
     }
 
     #[test]

@@ -85,8 +85,9 @@ impl Task<'_> {
             }
         }
         let earlier = metrics.earlier;
-        metrics.end()?;
+        metrics.save()?;
         write_whole(self.file, &training.to_checkpoint()?)?;
+        metrics.end()?;
         bar.finish_and_clear();
         Ok((training, earlier))
     }
