@@ -96,20 +96,24 @@ mod commands {
         }
     }
 
+    /// A run of published bottlenecks in seconds.
+    const FEW_STEPS: [&str; 8] = [
+        "--steps",
+        "3",
+        "--next-steps",
+        "2",
+        "--warmup-steps",
+        "1",
+        "--no-rivals",
+        "--no-flips",
+    ];
+
     #[test]
     fn published_bottlenecks_can_be_named_and_rungs_can_end_in_other_ways() {
         let dir = TempDir::new().unwrap();
-        let short = [
-            "--steps",
-            "3",
-            "--next-steps",
-            "2",
-            "--warmup-steps",
-            "1",
+        let named = [
             "--target-bytes",
             "200,100",
-            "--no-rivals",
-            "--no-flips",
             "--published",
             "cr-bq,entropic-student",
             "--averaging",
@@ -120,7 +124,11 @@ mod commands {
             "1",
             "--units",
         ];
-        succeed(&lab("train", dir.path(), &short));
+        succeed(&lab(
+            "train",
+            dir.path(),
+            &[&FEW_STEPS[..], &named].concat(),
+        ));
         let text = fs::read_to_string(dir.path().join("results.json")).unwrap();
         let document = RaDocument::parse(&text).unwrap();
         let count = |kind: &str| document.rows.iter().filter(|row| row.kind == kind).count();
@@ -131,19 +139,8 @@ mod commands {
     #[test]
     fn published_bottlenecks_need_no_unit_beside_them() {
         let dir = TempDir::new().unwrap();
-        let short = [
-            "--steps",
-            "3",
-            "--next-steps",
-            "2",
-            "--warmup-steps",
-            "1",
-            "--no-rivals",
-            "--no-flips",
-            "--published",
-            "--units",
-        ];
-        succeed(&lab("train", dir.path(), &short));
+        let all = ["--published", "--units"];
+        succeed(&lab("train", dir.path(), &[&FEW_STEPS[..], &all].concat()));
         let text = fs::read_to_string(dir.path().join("results.json")).unwrap();
         let document = RaDocument::parse(&text).unwrap();
         for kind in ["cr-bq", "bottlenet-pp"] {
